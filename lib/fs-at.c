@@ -1,0 +1,326 @@
+#include "config.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "lib/cleanup.h"
+#include "lib/fs-at.h"
+#include "lib/strbuf.h"
+
+int
+fs_open_dir(int dir_fd, const char *name, struct imgd_error **err)
+{
+	int fd = openat(dir_fd, name,
+	    O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+
+	if (fd < 0)
+		return imgd_error_set(err, errno, "%s: %s", name,
+		    strerror(errno));
+	return fd;
+}
+
+int
+fs_make_dir(int dir_fd, const char *name, mode_t mode, struct imgd_error **err)
+{
+	struct stat st;
+
+	if (mkdirat(dir_fd, name, mode) < 0) {
+		int e = errno;
+
+		if (e == EEXIST &&
+		    fstatat(dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+		    S_ISDIR(st.st_mode))
+			return 0;
+		return imgd_error_set(err, e, "make directory %s: %s", name,
+		    strerror(e));
+	}
+	if (fchmodat(dir_fd, name, mode, 0) < 0)
+		return imgd_error_set(err, errno, "chmod %s: %s", name,
+		    strerror(errno));
+	return 1;
+}
+
+int
+fs_make_open_dir(int dir_fd, const char *name, mode_t mode,
+    struct imgd_error **err)
+{
+	int r = fs_make_dir(dir_fd, name, mode, err);
+
+	return r < 0 ? r : fs_open_dir(dir_fd, name, err);
+}
+
+/*
+ * Empty the directory that fd is open on, without recursion: going down keeps
+ * one descriptor, and going up opens "..", checked against the inode that was
+ * left, so that neither depth nor a concurrent rename can lead astray.
+ */
+static int
+empty_dir(int top_fd, const char *label, struct imgd_error **err)
+{
+	cleanup_close int fd = fcntl(top_fd, F_DUPFD_CLOEXEC, 3);
+	struct stat top, st;
+	size_t depth = 0;
+
+	if (fd < 0 || fstat(fd, &top) < 0)
+		return imgd_error_set(err, errno, "%s: %s", label,
+		    strerror(errno));
+	for (;;) {
+		cleanup_closedir DIR *d = NULL;
+		cleanup_close int down_fd = -EBADF;
+		struct dirent *de;
+		int dup_fd;
+
+		dup_fd = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		if (dup_fd < 0 || (d = fdopendir(dup_fd)) == NULL) {
+			int e = errno;
+
+			cleanup_closep(&dup_fd);
+			return imgd_error_set(err, e, "%s: %s", label,
+			    strerror(e));
+		}
+		while (errno = 0, (de = readdir(d)) != NULL) {
+			if (strcmp(de->d_name, ".") == 0 ||
+			    strcmp(de->d_name, "..") == 0)
+				continue;
+			if (de->d_type != DT_DIR &&
+			    unlinkat(fd, de->d_name, 0) == 0)
+				continue;
+			if (de->d_type != DT_DIR && errno != EISDIR)
+				return imgd_error_set(err, errno,
+				    "remove %s: %s: %s", label, de->d_name,
+				    strerror(errno));
+			if (unlinkat(fd, de->d_name, AT_REMOVEDIR) == 0)
+				continue;
+			if (errno != ENOTEMPTY && errno != EEXIST)
+				return imgd_error_set(err, errno,
+				    "remove %s: %s: %s", label, de->d_name,
+				    strerror(errno));
+			down_fd = openat(fd, de->d_name,
+			    O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+			if (down_fd < 0 || fstat(down_fd, &st) < 0)
+				return imgd_error_set(err, errno,
+				    "remove %s: %s: %s", label, de->d_name,
+				    strerror(errno));
+			if (st.st_dev != top.st_dev)
+				return imgd_error_set(err, EXDEV,
+				    "remove %s: %s is a mount point", label,
+				    de->d_name);
+			break;
+		}
+		if (de == NULL && errno != 0)
+			return imgd_error_set(err, errno, "%s: %s", label,
+			    strerror(errno));
+		if (down_fd >= 0) {
+			close_fd(&fd);
+			fd = take_fd(&down_fd);
+			depth++;
+			continue;
+		}
+		if (depth == 0)
+			return 0;
+		/* Empty now: go up, and the parent's next round removes it. */
+		down_fd = openat(fd, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		if (down_fd < 0 || fstat(down_fd, &st) < 0)
+			return imgd_error_set(err, errno, "%s: %s", label,
+			    strerror(errno));
+		if (st.st_dev != top.st_dev)
+			return imgd_error_set(err, EXDEV,
+			    "remove %s: moved away meanwhile", label);
+		close_fd(&fd);
+		fd = take_fd(&down_fd);
+		depth--;
+	}
+}
+
+int
+fs_remove_tree(int dir_fd, const char *name, struct imgd_error **err)
+{
+	cleanup_close int fd = -EBADF;
+	int r;
+
+	if (unlinkat(dir_fd, name, 0) == 0 || errno == ENOENT)
+		return 0;
+	if (errno != EISDIR && errno != EPERM)
+		return imgd_error_set(err, errno, "remove %s: %s", name,
+		    strerror(errno));
+	fd = openat(dir_fd, name,
+	    O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0)
+		return imgd_error_set(err, errno, "remove %s: %s", name,
+		    strerror(errno));
+	r = empty_dir(fd, name, err);
+	if (r < 0)
+		return r;
+	if (unlinkat(dir_fd, name, AT_REMOVEDIR) < 0 && errno != ENOENT)
+		return imgd_error_set(err, errno, "remove %s: %s", name,
+		    strerror(errno));
+	return 0;
+}
+
+int
+fs_read_file(int dir_fd, const char *name, size_t max, char **ret_data,
+    size_t *ret_len, struct imgd_error **err)
+{
+	cleanup_close int fd = openat(dir_fd, name,
+	    O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK);
+	struct strbuf sb = STRBUF_INIT;
+	char buf[4096];
+	struct stat st;
+	ssize_t n;
+
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return imgd_error_set(err, errno, "%s: %s", name,
+		    strerror(errno));
+	if (!S_ISREG(st.st_mode))
+		return imgd_error_set(err, EINVAL, "%s: not a regular file",
+		    name);
+	while ((n = read(fd, buf, sizeof(buf))) != 0) {
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0) {
+			int e = errno;
+
+			strbuf_done(&sb);
+			return imgd_error_set(err, e, "%s: %s", name,
+			    strerror(e));
+		}
+		if (sb.len + (size_t)n > max) {
+			strbuf_done(&sb);
+			return imgd_error_set(err, EFBIG,
+			    "%s: longer than %zu bytes", name, max);
+		}
+		strbuf_append(&sb, buf, (size_t)n);
+	}
+	if (ret_len != NULL)
+		*ret_len = sb.len;
+	*ret_data = strbuf_take(&sb);
+	if (*ret_data == NULL)
+		return imgd_error_set(err, ENOMEM, "%s: out of memory", name);
+	return 0;
+}
+
+int
+fs_write_all(int fd, const void *data, size_t len, struct imgd_error **err)
+{
+	const char *p = data;
+
+	while (len > 0) {
+		ssize_t n = write(fd, p, len);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return imgd_error_set(err, errno, "write: %s",
+			    strerror(errno));
+		p += n;
+		len -= (size_t)n;
+	}
+	return 0;
+}
+
+int
+fs_write_file(int dir_fd, const char *name, const void *data, size_t len,
+    mode_t mode, struct imgd_error **err)
+{
+	cleanup_close int fd = -EBADF;
+	char key[65], tmp[80];
+	int r;
+
+	r = str_random_key(key, err);
+	if (r < 0)
+		return r;
+	(void)snprintf(tmp, sizeof(tmp), ".tmp-%.16s", key);
+	fd = openat(dir_fd, tmp,
+	    O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return imgd_error_set(err, errno, "%s: %s", name,
+		    strerror(errno));
+	r = fs_write_all(fd, data, len, err);
+	if (r < 0) {
+		(void)unlinkat(dir_fd, tmp, 0);
+		return imgd_error_prefix(err, "%s", name);
+	}
+	if (fchmod(fd, mode) < 0 || fsync(fd) < 0 ||
+	    renameat(dir_fd, tmp, dir_fd, name) < 0 || fsync(dir_fd) < 0) {
+		int e = errno;
+
+		(void)unlinkat(dir_fd, tmp, 0);
+		return imgd_error_set(err, e, "%s: %s", name, strerror(e));
+	}
+	return 0;
+}
+
+const char *
+fs_fd_path(int fd, char buf[32])
+{
+	(void)snprintf(buf, 32, "/proc/self/fd/%d", fd);
+	return buf;
+}
+
+int
+fs_real_path(int fd, char **ret_path, struct imgd_error **err)
+{
+	char link[32], path[PATH_MAX];
+	ssize_t n = readlink(fs_fd_path(fd, link), path, sizeof(path) - 1);
+
+	if (n < 0)
+		return imgd_error_set(err, errno, "%s: %s", link,
+		    strerror(errno));
+	path[n] = '\0';
+	*ret_path = strdup(path);
+	if (*ret_path == NULL)
+		return imgd_error_set(err, ENOMEM, "out of memory");
+	return 0;
+}
+
+/* Undo mountinfo's octal escapes in place; proc(5). */
+static void
+unescape(char *s)
+{
+	char *to = s;
+
+	while (*s != '\0') {
+		if (s[0] == '\\' && s[1] >= '0' && s[1] <= '3' &&
+		    s[2] >= '0' && s[2] <= '7' && s[3] >= '0' && s[3] <= '7') {
+			*to++ = (char)((s[1] - '0') * 64 + (s[2] - '0') * 8 +
+			    (s[3] - '0'));
+			s += 4;
+		} else {
+			*to++ = *s++;
+		}
+	}
+	*to = '\0';
+}
+
+int
+fs_is_mount_point(const char *path, struct imgd_error **err)
+{
+	cleanup_fclose FILE *f = fopen("/proc/self/mountinfo", "re");
+	cleanup_free char *line = NULL;
+	size_t size = 0;
+
+	if (f == NULL)
+		return imgd_error_set(err, errno, "/proc/self/mountinfo: %s",
+		    strerror(errno));
+	while (getline(&line, &size, f) > 0) {
+		char *save = NULL, *field = NULL;
+		int i;
+
+		/* The fifth field is the mount point. */
+		for (i = 0; i < 5; i++)
+			field = strtok_r(i == 0 ? line : NULL, " ", &save);
+		if (field == NULL)
+			continue;
+		unescape(field);
+		if (strcmp(field, path) == 0)
+			return 1;
+	}
+	return 0;
+}

@@ -1,0 +1,54 @@
+/*
+ * Filesystem calls relative to a directory descriptor.  No function follows a
+ * symbolic link in the last component.
+ */
+#ifndef LIB_FS_AT_H
+#define LIB_FS_AT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "imgd/error.h"
+
+/* Open the directory name below dir_fd.  Returns a CLOEXEC descriptor. */
+int fs_open_dir(int dir_fd, const char *name, struct imgd_error **err);
+
+/* Make the directory name with exactly mode, whatever the umask.
+ * Returns 1 if it was made, 0 if a directory was there already. */
+int fs_make_dir(int dir_fd, const char *name, mode_t mode,
+    struct imgd_error **err);
+
+/* fs_make_dir, then fs_open_dir. */
+int fs_make_open_dir(int dir_fd, const char *name, mode_t mode,
+    struct imgd_error **err);
+
+/* Remove name and all below it, on its own filesystem only (-EXDEV at a
+ * mount point).  Absent is success. */
+int fs_remove_tree(int dir_fd, const char *name, struct imgd_error **err);
+
+/* Read a whole regular file of at most max bytes; *ret_data is malloc'ed and
+ * NUL-terminated.  ret_len may be NULL.  -EFBIG if it is longer. */
+int fs_read_file(int dir_fd, const char *name, size_t max, char **ret_data,
+    size_t *ret_len, struct imgd_error **err);
+
+/* Replace name atomically and durably: temporary file, fsync, rename, fsync
+ * of the directory. */
+int fs_write_file(int dir_fd, const char *name, const void *data, size_t len,
+    mode_t mode, struct imgd_error **err);
+
+/* Write all of len bytes to fd, retrying short writes and EINTR. */
+int fs_write_all(int fd, const void *data, size_t len,
+    struct imgd_error **err);
+
+/* "/proc/self/fd/N": a path that names what fd is open on. */
+const char *fs_fd_path(int fd, char buf[32]);
+
+/* The absolute path that fd is open on, malloc'ed. */
+int fs_real_path(int fd, char **ret_path, struct imgd_error **err);
+
+/* Whether path is a mount point, by /proc/self/mountinfo. */
+int fs_is_mount_point(const char *path, struct imgd_error **err);
+
+#endif

@@ -1,0 +1,34 @@
+/*
+ * Every limit on what comes from outside, in one place.  Sizes are bytes.
+ */
+#ifndef LIB_LIMITS_H
+#define LIB_LIMITS_H
+
+/* Documents of a registry or archive. */
+#define LIMIT_MANIFEST_BYTES   (4u << 20)  /* manifest or index */
+#define LIMIT_CONFIG_BYTES     (8u << 20)  /* image config */
+#define LIMIT_TOKEN_BYTES      (64u << 10) /* token server's answer */
+#define LIMIT_ERROR_BODY_BYTES (64u << 10) /* body of an HTTP error */
+#define LIMIT_TAGS_BYTES       (4u << 20)  /* a page of tags/list */
+#define LIMIT_JSON_DEPTH       64
+#define LIMIT_JSON_VALUES      20000
+#define LIMIT_HEADER_BYTES     (64u << 10) /* all headers of an answer */
+#define LIMIT_REDIRECTS        10
+
+/* Images and layers. */
+#define LIMIT_LAYERS         4096
+#define LIMIT_LAYER_ENTRIES  2000000
+#define LIMIT_PATH_BYTES     4096 /* name of a tar entry, link targets */
+#define LIMIT_NAME_BYTES     255  /* one component */
+#define LIMIT_PATH_DEPTH     1024
+#define LIMIT_PAX_BYTES      (1u << 20) /* one pax header, one GNU long name */
+#define LIMIT_SPARSE_ENTRIES 65536
+#define LIMIT_XATTRS_BYTES   (1u << 20) /* all xattrs of an entry */
+#define LIMIT_ZSTD_WINDOW_LOG 27
+
+/* References. */
+#define LIMIT_REF_PATH_BYTES 255
+#define LIMIT_REF_TAG_BYTES  128
+#define LIMIT_REF_BYTES      1024
+
+#endif

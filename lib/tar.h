@@ -1,0 +1,77 @@
+/*
+ * Layer tars: from a stream into a directory, and back from the directory.
+ *
+ * tar_unpack reads a layer's tar, writes its entries below one directory
+ * descriptor and makes the layer's *recipe*: what is needed besides the
+ * tree to give the very same tar back.  tar_pack is the reverse.
+ * Both treat all their input as hostile.
+ */
+#ifndef LIB_TAR_H
+#define LIB_TAR_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "imgd/driver.h"
+#include "imgd/error.h"
+#include "lib/digest.h"
+
+struct tar_unpack {
+	int root_fd;        /* the directory to fill; borrowed */
+	uint32_t whiteouts; /* IMGD_WH_*: how deletions are written */
+	/* No lower layer: whiteouts are dropped, missing parents are made
+	 * 0755 0:0. */
+	bool is_base;
+	int recipe_fd;      /* empty file for the recipe; borrowed */
+	int spool_fd;       /* empty, unlinked scratch file; borrowed */
+	struct imgd_source *source; /* the uncompressed tar */
+
+	/*
+	 * IMGD_WH_AUFS and IMGD_WH_OVERLAY only: the merged tree of the sealed
+	 * parent as a read-only directory descriptor, which stays borrowed.
+	 * Called at most once, when first needed; it blocks until the parent
+	 * is sealed.
+	 */
+	int (*need_parent)(void *ctx, int *ret_tree_fd,
+	    struct imgd_error **err);
+	/*
+	 * Set a trusted.* attribute (also the opaque mark) on fd, for which
+	 * the caller may lack the right.  NULL: it is set directly.
+	 */
+	int (*set_trusted)(void *ctx, int fd, const char *name,
+	    const void *value, size_t len, struct imgd_error **err);
+	void *ctx;
+};
+
+struct tar_result {
+	char diff_id[DIGEST_STR_SIZE]; /* SHA-256 of the whole stream */
+	uint64_t tar_bytes;            /* length of the whole stream */
+	uint64_t content_bytes;        /* sum of the regular files' sizes */
+	uint64_t n_entries;
+};
+
+/*
+ * Unpack a layer.
+ *
+ * The tree's result equals what applying the layer on its parent's tree
+ * gives (OCI image-spec, layer.md), whatever the form of the whiteouts.
+ * Returns 0; -IMGD_E_FORMAT for a tar that is malformed or names what it may
+ * not; -IMGD_E_LIMIT; errno of a failed call.  The directory is then
+ * half-filled: remove it.
+ */
+int tar_unpack(const struct tar_unpack *params, struct tar_result *ret,
+    struct imgd_error **err);
+
+/*
+ * Write the tar of a layer to sink.
+ *
+ * tree_fd: the merged tree with that layer on top, read-only.
+ * recipe_fd: what tar_unpack wrote, read from its beginning.
+ * ret_diff_id: SHA-256 of what was written; the caller compares it.
+ * A body that is not what the recipe's checksum says fails with -EUCLEAN and
+ * the file's name.
+ */
+int tar_pack(int tree_fd, int recipe_fd, struct imgd_sink *sink,
+    char ret_diff_id[DIGEST_STR_SIZE], struct imgd_error **err);
+
+#endif
