@@ -9,8 +9,7 @@
 
 #include "imgd/error.h"
 
-/* The domain of names that have none, and the namespace it puts before names
- * without a slash. */
+/* What names without a domain, or without a tag, are given. */
 #define REFERENCE_DEFAULT_DOMAIN "docker.io"
 #define REFERENCE_DEFAULT_TAG_NAME "latest"
 
