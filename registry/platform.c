@@ -71,8 +71,10 @@ static const struct {
 static void
 set(char *to, size_t size, const char *from)
 {
-	size_t len = strnlen(from, size - 1);
+	size_t len = strlen(from);
 
+	if (len >= size)
+		len = size - 1;
 	memcpy(to, from, len);
 	to[len] = '\0';
 }

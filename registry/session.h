@@ -61,7 +61,7 @@ struct registry_params {
 	unsigned n_attempts;         /* per request or blob; 0 = 5 */
 	unsigned retry_pause_ms;     /* times the attempt's number; 0 = 2000 */
 	unsigned connect_timeout_ms; /* 0 = 30 000 */
-	unsigned stall_timeout_ms;   /* no byte for so long; 0 = 60 000 */
+	unsigned stall_timeout_ms;   /* for each KiB; 0 = 60 000 */
 
 	/* Called from any thread, often; true: stop with -ECANCELED. */
 	bool (*cancelled)(void *ctx);
@@ -139,8 +139,7 @@ int registry_resolve(struct registry_session *s, const struct platform *want,
 
 /* ---- blobs ---- */
 
-/* Compressed bytes received so far.  Goes back to 0 if a download that had
- * given nothing to the sink yet starts over. */
+/* Compressed bytes received so far; never goes back. */
 typedef void registry_progress_cb(void *ctx, uint64_t bytes);
 
 struct registry_blob_stats {
@@ -157,7 +156,8 @@ struct registry_blob_stats {
  * only if this returns 0.  progress and ret_stats may be NULL.
  * A broken transfer is resumed where it broke: the sink never sees a byte
  * twice.
- * Returns 0; what the sink returned; as registry_resolve.
+ * Returns 0; what the sink returned; as registry_resolve.  The caller puts
+ * the layer's name in front of the error.
  */
 int registry_blob(struct registry_session *s, const struct descriptor *blob,
     struct imgd_sink *tar, registry_progress_cb *progress, void *ctx,
