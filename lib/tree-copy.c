@@ -16,6 +16,7 @@
 
 #include "lib/cleanup.h"
 #include "lib/fs-at.h"
+#include "lib/strbuf.h"
 #include "lib/tree-copy.h"
 
 /* How much is copied between two polls of cancelled. */
@@ -39,11 +40,12 @@ struct walk {
 	struct frame *stack; /* owned */
 	size_t depth;
 	size_t size;
-	char *buf;        /* owned, BUF_BYTES */
-	char *list;       /* owned, XATTR_LIST_MAX */
-	char *value;      /* owned, XATTR_SIZE_MAX */
-	bool no_clone;    /* FICLONE does not work here */
-	bool no_range;    /* nor copy_file_range */
+	char *buf;         /* owned, BUF_BYTES */
+	char *list;        /* owned, XATTR_LIST_MAX */
+	char *value;       /* owned, XATTR_SIZE_MAX */
+	bool no_clone;     /* FICLONE does not work here */
+	bool no_range;     /* nor copy_file_range */
+	bool skip_overlay; /* leave overlayfs's own xattrs out */
 };
 
 static void
@@ -109,8 +111,12 @@ copy_xattrs(struct walk *w, const char *name, struct imgd_error **err)
 		return errno == EOPNOTSUPP ? 0 :
 		    fail(err, "list xattrs of", name);
 	for (attr = w->list; attr < w->list + len; attr += strlen(attr) + 1) {
-		ssize_t n = lgetxattr(from, attr, w->value, XATTR_SIZE_MAX);
+		ssize_t n;
 
+		if (w->skip_overlay && (str_starts(attr, "trusted.overlay.") ||
+		    str_starts(attr, "user.overlay.")))
+			continue;
+		n = lgetxattr(from, attr, w->value, XATTR_SIZE_MAX);
 		if (n < 0)
 			return imgd_error_set(err, errno,
 			    "read xattr %s of %s: %s", attr, name,
@@ -582,7 +588,7 @@ int
 tree_copy_dir_attrs(int src_fd, int dst_fd, struct imgd_error **err)
 {
 	cleanup(walk_done) struct walk w = { .src_fd = -EBADF,
-		.dst_fd = -EBADF, .links_fd = -EBADF };
+		.dst_fd = -EBADF, .links_fd = -EBADF, .skip_overlay = true };
 	struct stat st;
 
 	w.list = malloc(XATTR_LIST_MAX);

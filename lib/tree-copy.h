@@ -27,7 +27,8 @@
 int tree_copy(int src_fd, int dst_fd, int links_fd, int (*cancelled)(void),
     struct imgd_error **err);
 
-/* Copy owner, mode, xattrs and times of the directory src_fd to dst_fd. */
+/* Copy owner, mode, xattrs and times of the directory src_fd to dst_fd, but
+ * none of overlayfs's own xattrs: those say how a layer stacks. */
 int tree_copy_dir_attrs(int src_fd, int dst_fd, struct imgd_error **err);
 
 /* Read every byte, link and xattr below dir_fd: what can no longer be read is
