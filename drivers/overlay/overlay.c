@@ -230,15 +230,11 @@ unmount_layer(struct overlay *o, const char *id, struct imgd_error **err)
 	return r < 0 ? imgd_error_prefix(err, "layer %.12s", id) : 0;
 }
 
-struct cleaner {
-	struct overlay *overlay;
-};
-
 static int
 unmount_unused(void *ctx, const char *id, const char *parent, uint32_t state)
 {
 	cleanup_error struct imgd_error *e = NULL;
-	struct overlay *o = ((struct cleaner *)ctx)->overlay;
+	struct overlay *o = ctx;
 
 	(void)parent;
 	(void)state;
@@ -254,12 +250,11 @@ static int
 overlay_cleanup(void *h, struct imgd_error **err)
 {
 	struct overlay *o = h;
-	struct cleaner c = { o };
 
 	/* Then the mounts are a running engine's. */
 	if ((o->env->flags & IMGD_OPEN_READONLY) != 0)
 		return 0;
-	return layer_dirs_list(&o->layers, unmount_unused, &c, err);
+	return layer_dirs_list(&o->layers, unmount_unused, o, err);
 }
 
 /* Whether a layer's own root directory hides all below it.  overlayfs does
