@@ -1,0 +1,57 @@
+#!/bin/sh
+# Every verb has a manual page, every page is clean mdoc, and every page of
+# ours that another names exists.
+set -u
+n=0
+
+ok() {
+	n=$((n + 1))
+	echo "ok $n - $1"
+}
+
+not_ok() {
+	n=$((n + 1))
+	echo "not ok $n - $1"
+	[ -z "${2:-}" ] || printf '%s\n' "$2" | sed 's/^/# /'
+}
+
+verbs=$("$builddir/imgd" help 2>/dev/null | awk '/^ +[a-z]+ / { print $1 }' |
+    sort -u)
+if [ -z "$verbs" ]; then
+	not_ok "imgd help lists verbs"
+fi
+for verb in $verbs; do
+	# help describes itself.
+	[ "$verb" != help ] || continue
+	if [ -f "$srcdir/man/imgd-$verb.1" ]; then
+		ok "imgd $verb has a manual page"
+	else
+		not_ok "imgd $verb has a manual page"
+	fi
+done
+
+if command -v mandoc >/dev/null; then
+	for page in "$srcdir"/man/*.[1-8]; do
+		# Whether other pages are found depends on what is installed.
+		lint=$(mandoc -Tlint "$page" 2>&1 |
+		    grep -v 'referenced manual not found')
+		if [ -z "$lint" ]; then
+			ok "${page##*/} is clean mdoc"
+		else
+			not_ok "${page##*/} is clean mdoc" "$lint"
+		fi
+	done
+else
+	n=$((n + 1))
+	echo "ok $n - manual pages are clean mdoc # SKIP mandoc is missing"
+fi
+
+for ref in $(cat "$srcdir"/man/*.[1-8] | sed -n \
+    's/^\.Xr \(imgd[a-z.-]*\) \([1-8]\).*/\1.\2/p' | sort -u); do
+	if [ -f "$srcdir/man/$ref" ]; then
+		ok "$ref, which others name, exists"
+	else
+		not_ok "$ref, which others name, exists"
+	fi
+done
+echo "1..$n"

@@ -1,0 +1,59 @@
+# shellcheck shell=sh
+# The Debian packages that imgd needs, and how they are installed without
+# starting any service.  Source it as root.
+# shellcheck disable=SC2034 # the lists are for those who source this
+
+BUILD_PACKAGES="autoconf automake libtool make gcc libc6-dev pkg-config
+libarchive-dev libbz2-dev libcurl4-openssl-dev libisal-dev libjson-c-dev
+liblzma-dev libsqlite3-dev libssl-dev libzstd-dev zlib1g-dev"
+
+# To serve an image to ourselves and look at it.
+DEMO_PACKAGES="ca-certificates curl docker-registry procps python3 skopeo
+util-linux"
+
+TEST_PACKAGES="acl attr binutils jq libcap2-bin libcmocka-dev mandoc sqlite3
+umoci valgrind"
+
+policy=/usr/sbin/policy-rc.d
+policy_is_ours=
+
+# A policy that was there before us stays as it is.
+policy_deny() {
+	if [ ! -e $policy ]; then
+		policy_is_ours=yes
+		printf '#!/bin/sh\nexit 101\n' >$policy
+		chmod 755 $policy
+	fi
+}
+
+policy_restore() {
+	if [ -n "$policy_is_ours" ]; then
+		rm -f $policy
+		policy_is_ours=
+	fi
+}
+
+# install_packages NAME…: those that are missing, by name, from apt.
+install_packages() {
+	missing=
+	for package in "$@"; do
+		case $(dpkg-query -W -f '${Status}' "$package" 2>/dev/null) in
+		"install ok installed") ;;
+		*) missing="$missing $package" ;;
+		esac
+	done
+	[ -n "$missing" ] || return 0
+	echo "installing:$missing"
+	policy_deny
+	trap policy_restore EXIT
+	trap 'exit 1' HUP INT TERM
+	# shellcheck disable=SC2086 # a list of names
+	if ! { apt-get -qq update &&
+	    DEBIAN_FRONTEND=noninteractive apt-get -qq -y \
+		--no-install-recommends install $missing; } </dev/null; then
+		echo "apt-get could not install:$missing" >&2
+		return 1
+	fi
+	policy_restore
+	trap - EXIT HUP INT TERM
+}
