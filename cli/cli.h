@@ -9,7 +9,7 @@
 #include <stdint.h>
 
 #include "core/client.h"
-#include "core/config.h"
+#include "core/daemon-config.h"
 #include "core/store.h"
 #include "imgd/error.h"
 

@@ -7,7 +7,7 @@
 
 #include <stddef.h>
 
-#include "core/config.h"
+#include "core/daemon-config.h"
 #include "imgd/error.h"
 
 struct job_request {

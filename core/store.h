@@ -7,7 +7,7 @@
 #include <pthread.h>
 #include <stdbool.h>
 
-#include "core/config.h"
+#include "core/daemon-config.h"
 #include "core/driver-call.h"
 #include "imgd/error.h"
 #include "tagstore/tagstore.h"

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/config.h"
+#include "core/daemon-config.h"
 #include "lib/cleanup-json.h"
 #include "lib/fs-at.h"
 #include "lib/json-scan.h"

@@ -2,8 +2,8 @@
  * Configuration: /etc/imgd/daemon.json with Docker's key names, or the file
  * that --config names.  imgd-daemon.json(5).
  */
-#ifndef CORE_CONFIG_H
-#define CORE_CONFIG_H
+#ifndef CORE_DAEMON_CONFIG_H
+#define CORE_DAEMON_CONFIG_H
 
 #include <stddef.h>
 
