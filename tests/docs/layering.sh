@@ -1,4 +1,5 @@
 #!/bin/sh
+# shellcheck disable=SC2154 # make check sets srcdir and builddir
 # Includes follow the arrows of HACKING: nobody includes a header of a part
 # that he may not know.
 set -u

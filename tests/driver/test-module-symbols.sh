@@ -1,4 +1,5 @@
 #!/bin/sh
+# shellcheck disable=SC2154 # make check sets srcdir and builddir
 # Driver modules export imgd_driver_init and nothing else, and take the error
 # object from the program.
 set -u
