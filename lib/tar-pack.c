@@ -2,11 +2,9 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/openat2.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <lzma.h>
@@ -14,6 +12,7 @@
 #include "lib/cleanup.h"
 #include "lib/recipe.h"
 #include "lib/tar-name.h"
+#include "lib/tar-tree.h"
 #include "lib/tar.h"
 
 #define BUFFER_SIZE (128u << 10)
@@ -65,18 +64,21 @@ fail_file(struct imgd_error **err, int code, const char *path,
 static int
 open_body(struct pack *p, const char *path, struct imgd_error **err)
 {
-	const struct open_how how = {
-		.flags = O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY |
-		    O_CLOEXEC,
-		.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS |
-		    RESOLVE_NO_SYMLINKS,
-	};
-	cleanup_close int fd = -EBADF;
+	char dir[LIMIT_PATH_BYTES + 1];
+	const char *base = strrchr(path, '/');
+	const size_t dir_len = base == NULL ? 0 : (size_t)(base - path);
+	cleanup_close int dir_fd = -EBADF, fd = -EBADF;
 	struct stat st;
 
-	fd = (int)syscall(SYS_openat2, p->tree_fd, path, &how, sizeof(how));
-	if (fd < 0 &&
-	    (errno == ENOENT || errno == ENOTDIR || errno == ELOOP))
+	memcpy(dir, path, dir_len);
+	dir[dir_len] = '\0';
+	dir_fd = tree_open(p->tree_fd, dir);
+	if (dir_fd >= 0)
+		fd = openat(dir_fd, base == NULL ? path : base + 1,
+		    O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	else
+		errno = -dir_fd;
+	if (fd < 0 && tree_is_absent(-errno))
 		return fail_file(err, EUCLEAN, path, "missing from the tree");
 	if (fd < 0 || fstat(fd, &st) < 0)
 		return fail_file(err, errno, path, strerror(errno));

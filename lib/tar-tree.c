@@ -117,6 +117,8 @@ open_slowly(int root_fd, const char *path)
 			return -ENAMETOOLONG;
 		memcpy(name, path, n);
 		name[n] = '\0';
+		if (strcmp(name, "..") == 0)
+			return -ENOENT;
 		path += n + (path[n] == '/');
 		down = openat(fd, name, DIR_FLAGS);
 		if (down < 0)
@@ -142,9 +144,8 @@ tree_open(int root_fd, const char *path)
 	return tree_is_absent(-errno) ? -errno : open_slowly(root_fd, path);
 }
 
-/* The parent's merged tree; asked for once. */
-static int
-parent_fd(struct tar_tree *t, struct imgd_error **err)
+int
+tree_parent(struct tar_tree *t, struct imgd_error **err)
 {
 	int r;
 
@@ -180,7 +181,7 @@ tree_lower_dir(struct tar_tree *t, const char *path, size_t len, int *ret_fd,
 
 	if (!t->is_own || is_below_opaque(t, path, len))
 		return 0;
-	fd = parent_fd(t, err);
+	fd = tree_parent(t, err);
 	if (fd < 0)
 		return fd;
 	fd = tree_open(fd, path);
@@ -321,7 +322,10 @@ follow(struct walk *w, int dir_fd, const char *name, struct imgd_error **err)
 	memcpy(w->todo, target, (size_t)n);
 	w->todo[n] = '/';
 	w->at = 0;
-	return n > 0 && target[0] == '/' ? move_to_root(w, err) : 1;
+	if (n == 0 || target[0] != '/')
+		return 1;
+	n = move_to_root(w, err);
+	return n < 0 ? (int)n : 1;
 }
 
 /* Make a directory that no layer describes. */
@@ -585,7 +589,7 @@ finish_root(struct tar_tree *t, struct imgd_error **err)
 
 	if (!t->is_own || t->has_root_entry)
 		return 0;
-	from.fd = parent_fd(t, err);
+	from.fd = tree_parent(t, err);
 	if (from.fd < 0)
 		return from.fd;
 	r = meta_copy(t, &from, &to, &st, err);

@@ -52,6 +52,7 @@ struct tar_tree {
 	bool is_own;    /* own directory on a parent: not DELETE, not base */
 	bool is_full;   /* DELETE on a parent's copy */
 	int parent_fd;  /* borrowed; -EBADF until asked for */
+	uint64_t n_searched; /* names of the parent looked at by group_copy_up */
 	bool has_copies;    /* any TAG_COPIED */
 	bool has_whiteouts; /* any TAG_WHITEOUT */
 	bool has_root_entry;
@@ -103,7 +104,8 @@ int tree_holds(struct tar_tree *t, struct tar_dir *dir,
 /* dir's path with name: in buf. -IMGD_E_LIMIT if that is too long. */
 int tree_join(const struct tar_dir *dir, const char *name,
     char buf[LIMIT_PATH_BYTES + 1], size_t *ret_len, struct imgd_error **err);
-/* Open a directory by its resolved path, following nothing.  Returns a
+/* Open a directory by its resolved path, following nothing and never leaving
+ * root_fd, even if the path is forged.  Returns a
  * descriptor; -ENOENT, -ENOTDIR or -ELOOP without setting an error if it is
  * not there, or no longer a directory. */
 int tree_open(int root_fd, const char *path);
@@ -137,6 +139,22 @@ int tree_lower_dir(struct tar_tree *t, const char *path, size_t len,
 /* Whether name in dir is hidden by a marker of this layer. */
 bool tree_is_whited_out(const struct tar_tree *t, const struct tar_dir *dir,
     const char *name, const struct stat *st);
+
+/* The parent's tree, asked for when first needed.  Returns the borrowed
+ * descriptor. */
+int tree_parent(struct tar_tree *t, struct imgd_error **err);
+
+/* ---- tar-group.c ---- */
+
+/*
+ * The file base in dir_fd has been copied from the parent's, of state
+ * lower_st: link it to the other names that the parent has for it.
+ *
+ * In a full tree all of them change with it; so they must here.
+ * -IMGD_E_LIMIT if a layer asks for this too often.
+ */
+int group_copy_up(struct tar_tree *t, const struct stat *lower_st, int dir_fd,
+    const char *base, struct imgd_error **err);
 
 /* ---- tar-spool.c ---- */
 

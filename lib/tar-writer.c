@@ -336,7 +336,10 @@ copy_up_target(struct tar_writer *w, struct tar_dir *dir, const char *base,
 	    (r = meta_copy_up(t, lower_fd, dir, base, err)) < 0)
 		return r;
 	t->has_copies = true;
-	return tree_tag(t, TAG_COPIED, path, len, err);
+	if ((r = tree_tag(t, TAG_COPIED, path, len, err)) < 0 ||
+	    st.st_nlink < 2)
+		return r;
+	return group_copy_up(t, &st, dir->fd, base, err);
 }
 
 /* Make sure that base is in dir. */
@@ -466,7 +469,12 @@ static int
 begin_plnk(struct tar_writer *w, const char *base, struct imgd_error **err)
 {
 	struct tar_tree *t = w->tree;
+	int r;
 
+	/* The root's time is kept, too. */
+	r = tree_dir(t, "", 0, /* create= */ false, &w->dir, err);
+	if (r < 0)
+		return r;
 	if (t->plnk_fd < 0)
 		t->plnk_fd = fs_make_open_dir(t->root_fd, TREE_PLNK_DIR, 0700,
 		    err);
