@@ -197,8 +197,6 @@ str_escape(const char *text, size_t left)
 				strbuf_printf(&sb, "\\x%02x",
 				    (unsigned int)*s);
 			n = 1;
-		} else if (*s == '\\') {
-			strbuf_puts(&sb, "\\\\");
 		} else {
 			strbuf_append(&sb, s, n);
 		}

@@ -37,9 +37,9 @@ char *strbuf_take(struct strbuf *sb);
 void strbuf_done(struct strbuf *sb);
 
 /*
- * A malloc'ed copy of len bytes in which control characters, backslashes and
- * bytes that are no UTF-8 are written as \xNN or \n, \t, \r, \\: fit for a
- * terminal.  NULL if memory is out.
+ * A malloc'ed copy of len bytes in which control characters and bytes that are
+ * no UTF-8 are written as \xNN or \n, \t, \r: fit for a terminal, and not
+ * changed by escaping it again.  NULL if memory is out.
  */
 IMGD_EXPORT char *str_escape(const char *s, size_t len);
 

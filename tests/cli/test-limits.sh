@@ -40,6 +40,11 @@ wait_for_engine
 
 # A filesystem that is too small, and one that fills up while unpacking.
 mount -t tmpfs -o size=30m,mode=700 none "$root"
+printf x >"$dir/x"
+tar -C "$dir" -cf "$dir/x.tar" x
+"$lib/make-oci.py" "$dir/oci" small "$dir/x.tar"
+registry_push "$dir/oci:small" library/small:1 || exit 99
+ok "a small store to begin with" imgd pull -q --driver=vfs small:1
 refused "no space, seen before the download" "no space" \
     imgd pull -q --driver=vfs big:1
 head -c 40000000 /dev/zero >"$dir/zeros"
@@ -50,16 +55,16 @@ refused "no space, met while unpacking" \
     "layer [0-9a-f]{12}: .*[Nn]o space" imgd pull -q --driver=vfs zeros:1
 wait_for_engine
 umount "$root"
+ok "a store to begin with" imgd pull -q --driver=overlay small:1
 
 # Deeper than overlay mounts.
-printf x >"$dir/x"
-tar -C "$dir" -cf "$dir/x.tar" x
 set --
 for _ in $(seq 501); do
 	set -- "$@" "$dir/x.tar"
 done
 "$lib/make-oci.py" "$dir/oci" deep "$@"
-registry_push "$dir/oci:deep" library/deep:1 || exit 99
+"$lib/push-oci.py" "$dir/oci" deep \
+    "http://127.0.0.1:$registry_port/library/deep:1" || exit 99
 refused "more layers than the driver mounts" \
     "501 layers, driver overlay mounts at most" \
     imgd pull -q --driver=overlay deep:1

@@ -45,9 +45,8 @@ mkdir "$dir/canary"
 echo alive >"$dir/canary/file"
 for tar in "$dir"/tars/evil/*.tar; do
 	name=$(basename "$tar" .tar)
-	offer "evil-$name" "$dir/tars/single/$(ls "$dir/tars/single" | head -n 1)" \
-	    "$tar" >/dev/null || exit 99
-	words=$(cat "${tar%.tar}.expect")
+	offer "evil-$name" "$tar" >/dev/null || exit 99
+	words=$(sed 's/[][\\().*+?]/\\&/g' "${tar%.tar}.expect")
 	for driver in vfs overlay; do
 		refused "$driver: evil $name" "$words" \
 		    imgd pull -q --driver=$driver "evil-$name:1"

@@ -78,12 +78,13 @@ ok "the store is sound after all that" sound
 
 interrupt() {
 	imgd rmi victim:1 other:1 >/dev/null
-	imgd pull -q victim:1 >/dev/null 2>&1 &
+	# What runs in the background has SIGINT ignored otherwise.
+	env --default-signal=INT "$program" --root "$root" \
+	    --config "$dir/daemon.json" pull -q victim:1 >/dev/null 2>&1 &
 	pid=$!
 	sleep 0.1
-	kill -INT "$(pgrep -P $pid -x imgd | head -n 1 || echo $pid)"
-	wait $pid
-	[ $? -ne 0 ] || return 1
+	kill -INT $pid
+	wait $pid && return 1
 	wait_for_engine
 	[ -z "$(ls "$root/recipes")" ] && sound
 }

@@ -7,8 +7,26 @@ host=127.0.0.1:$lying_port
 printf '{ "storage-driver": "vfs" }\n' >"$dir/daemon.json"
 digest=sha256:$(printf '5%.0s' $(seq 64))
 
-ok "an image without a fault" imgd pull -q "$host/t/ok:1"
+registry_start "$dir/registry" || exit 99
+printf x >"$dir/x"
+tar -C "$dir" -cf "$dir/x.tar" x
+"$lib/make-oci.py" "$dir/oci" 0 "$dir/x.tar"
+registry_push "$dir/oci:0" t/whole:1
+ok "a store to begin with" imgd pull -q "127.0.0.1:$registry_port/t/whole:1"
 
+# A layer that is there already is not asked for: these come first.
+refused "blob's digest" "layer [0-9a-f]{12}: .*verification failed for digest" \
+    imgd pull -q "$host/t/blob-digest:1"
+refused "a blob that is too long" "layer [0-9a-f]{12}: " \
+    imgd pull -q "$host/t/blob-length:1"
+refused "an endless blob" "layer [0-9a-f]{12}: " \
+    imgd pull -q "$host/t/blob-no-length:1"
+refused "damaged gzip" "layer [0-9a-f]{12}: .*gzip" \
+    imgd pull -q "$host/t/bad-gzip:1"
+refused "gzip cut short" "layer [0-9a-f]{12}: .*(gzip|short)" \
+    imgd pull -q "$host/t/cut-gzip:1"
+
+ok "an image without a fault" imgd pull -q "$host/t/ok:1"
 refused "unknown name" "repository $host/t/missing not found|pull access denied" \
     imgd pull -q "$host/t/missing:1"
 refused "unknown tag" "manifest for $host/t/ok:nope not found" \
@@ -31,16 +49,6 @@ refused "a digest that the registry has not" "t/ok" \
     imgd pull -q "$host/t/ok@$digest"
 refused "config's digest" "t/config-digest.*digest" \
     imgd pull -q "$host/t/config-digest:1"
-refused "blob's digest" "layer [0-9a-f]{12}: .*digest" \
-    imgd pull -q "$host/t/blob-digest:1"
-refused "a blob that is too long" "layer [0-9a-f]{12}: " \
-    imgd pull -q "$host/t/blob-length:1"
-refused "an endless blob" "layer [0-9a-f]{12}: " \
-    imgd pull -q "$host/t/blob-no-length:1"
-refused "damaged gzip" "layer [0-9a-f]{12}: .*gzip" \
-    imgd pull -q "$host/t/bad-gzip:1"
-refused "gzip cut short" "layer [0-9a-f]{12}: .*(gzip|short)" \
-    imgd pull -q "$host/t/cut-gzip:1"
 refused "fewer diff_ids than layers" \
     "layers from manifest don't match image configuration" \
     imgd pull -q "$host/t/diff-count:1"
@@ -72,10 +80,7 @@ ok "a connection that breaks is resumed" imgd pull -q "$host/t/drop:1"
 ok "and all that was pulled is whole" imgd fsck --deep
 
 # A tar whose diff_id is not what the config says.
-printf x >"$dir/x"
-tar -C "$dir" -cf "$dir/x.tar" x
 "$lib/make-oci.py" --wrong-diff-id 0 "$dir/oci" 1 "$dir/x.tar"
-registry_start "$dir/registry" || exit 99
 registry_push "$dir/oci:1" t/diff:1
 refused "diff_id" "layer [0-9a-f]{12}: diff_id mismatch" \
     imgd pull -q "127.0.0.1:$registry_port/t/diff:1"

@@ -49,12 +49,12 @@ result() { # STATUS NAME
 }
 
 ok() {
-	name=$1
+	ok_name=$1
 	shift
 	if "$@" >"$dir/out" 2>&1; then
-		result 0 "$name"
+		result 0 "$ok_name"
 	else
-		result 1 "$name"
+		result 1 "$ok_name"
 		sed 's/^/# /' "$dir/out"
 	fi
 }
@@ -62,31 +62,31 @@ ok() {
 # Everything a failed verb must leave alone: files and their sizes, the names
 # and images, mounts.
 snapshot() {
-	wait_for_engine
-	find "$root" -not -name 'imgd.db*' -not -name lock \
-	    -not -name workers.lock -printf '%P %y %s\n' | sort
+	find "$root" -not -name 'imgd.db*' -not -name '*lock' -not -name sock \
+	    \( -type d -printf '%P/\n' -o -printf '%P %y %s\n' \) | sort
 	imgd images --no-trunc --digests
-	sqlite3 "file:$root/imgd.db?mode=ro" 'SELECT COUNT(*) FROM pulls;
-	    SELECT key, state FROM layers ORDER BY key' 2>/dev/null
+	[ ! -e "$root/imgd.db" ] || sqlite3 -cmd '.timeout 5000' \
+	    "$root/imgd.db" 'SELECT COUNT(*) FROM pulls;
+	    SELECT key, state FROM layers ORDER BY key' 
 	grep -F " $dir" /proc/self/mountinfo
 }
 
 refused() {
-	name=$1
-	pattern=$2
+	ok_name=$1
+	ok_pattern=$2
 	shift 2
 	snapshot >"$dir/before"
 	"$@" >"$dir/out" 2>"$dir/err"
 	status=$?
 	snapshot >"$dir/after"
 	if [ $status -eq 1 ] && [ "$(wc -l <"$dir/err")" -eq 1 ] &&
-	    grep -Eq -- "^imgd: .*($pattern)" "$dir/err" &&
+	    grep -Eq -- "^imgd: .*($ok_pattern)" "$dir/err" &&
 	    cmp -s "$dir/before" "$dir/after"; then
-		result 0 "$name"
+		result 0 "$ok_name"
 		return
 	fi
-	result 1 "$name"
-	echo "# exit $status, wanted 1 and one line like: $pattern"
+	result 1 "$ok_name"
+	echo "# exit $status, wanted 1 and one line like: $ok_pattern"
 	sed 's/^/# /' "$dir/err"
 	diff "$dir/before" "$dir/after" | sed 's/^/# /'
 }

@@ -33,7 +33,7 @@ escape_leaves_no_control_character(void **state)
 	cleanup_free char *s = str_escape("a\033[2J\n\xc2\x9b\xff\\", 10);
 
 	(void)state;
-	assert_string_equal(s, "a\\x1b[2J\\n\\xc2\\x9b\\xff\\\\");
+	assert_string_equal(s, "a\\x1b[2J\\n\\xc2\\x9b\\xff\\");
 }
 
 static void
