@@ -339,8 +339,8 @@ note_dying(void *ctx, const struct layer_row *row)
 	return 0;
 }
 
-static int
-reap_one(struct engine *e, const char *name, const char *key,
+int
+engine_remove_layer(struct engine *e, const char *name, const char *key,
     struct imgd_error **err)
 {
 	cleanup_close int recipes_fd = -EBADF;
@@ -358,32 +358,44 @@ reap_one(struct engine *e, const char *name, const char *key,
 	if (unlinkat(recipes_fd, key, 0) < 0 && errno != ENOENT)
 		return imgd_error_set(err, errno, "recipe %.12s: %s", key,
 		    strerror(errno));
-	return tagstore_layer_gone(e->store->tags, key, err);
+	return 0;
 }
 
-int
-engine_reap(struct engine *e, struct imgd_error **err)
+/* Call engine_remove_layer, and row_gone if it is not NULL, for all layers in
+ * a state; a failure is survived. */
+static int
+remove_all(struct engine *e, const char *state,
+    int (*row_gone)(struct tagstore *, const char *, struct imgd_error **),
+    struct imgd_error **err)
 {
 	struct dying d = { STRBUF_INIT, STRBUF_INIT };
 	size_t i, n;
 	int r;
 
-	r = tagstore_layers(e->store->tags, NULL, "dying", note_dying, &d,
-	    err);
+	r = tagstore_layers(e->store->tags, NULL, state, note_dying, &d, err);
 	n = r < 0 || d.keys.is_failed || d.drivers.is_failed
 	    ? 0
 	    : d.keys.len / 65;
 	for (i = 0; i < n; i++) {
 		cleanup_error struct imgd_error *why = NULL;
+		const char *key = d.keys.data + i * 65;
 
-		if (reap_one(e, d.drivers.data + i * DRIVER_NAME_SIZE,
-			d.keys.data + i * 65, &why) < 0)
+		if (engine_remove_layer(e,
+			d.drivers.data + i * DRIVER_NAME_SIZE, key, &why) < 0 ||
+		    (row_gone != NULL &&
+			row_gone(e->store->tags, key, &why) < 0))
 			log_warn("%s; removed later, ignoring",
 			    imgd_error_msg(why));
 	}
 	strbuf_done(&d.keys);
 	strbuf_done(&d.drivers);
 	return r;
+}
+
+int
+engine_reap(struct engine *e, struct imgd_error **err)
+{
+	return remove_all(e, "dying", tagstore_layer_gone, err);
 }
 
 /* ---- start and end ---- */
@@ -453,8 +465,12 @@ recover(struct engine *e, struct imgd_error **err)
 	r = fs_make_dir(e->store->root_fd, "recipes", 0700, err);
 	if (r >= 0)
 		r = fs_make_dir(e->store->root_fd, "spool", 0700, err);
-	if (r >= 0)
-		r = tagstore_pulls_abandon_all(e->store->tags, err);
+	if (r >= 0 && tagstore_pulls_abandon_all(e->store->tags, NULL) < 0) {
+		/* The database cannot write where the disk is full. */
+		r = remove_all(e, "staging", NULL, err);
+		if (r >= 0)
+			r = tagstore_pulls_abandon_all(e->store->tags, err);
+	}
 	if (r >= 0)
 		r = mounts_recover(e, err);
 	if (r >= 0)

@@ -70,6 +70,10 @@ int engine_exec(struct engine *e, const char *role, int sock, int *ret_pidfd,
 int engine_spawn(struct engine *e, uint32_t what, int *ret_sock,
     int *ret_pidfd, struct imgd_error **err);
 
+/* Remove a layer's data and recipe; its row is the caller's. */
+int engine_remove_layer(struct engine *e, const char *driver, const char *key,
+    struct imgd_error **err);
+
 /* Remove what rows call dying, from the drivers and then the rows.  A layer
  * that cannot go now stays dying. */
 int engine_reap(struct engine *e, struct imgd_error **err);

@@ -276,21 +276,59 @@ run(struct pull *p, struct imgd_error **err)
 	return 0;
 }
 
+/*
+ * Delete the data of layers that no other pull has joined.  Under plan_mutex,
+ * so nobody joins meanwhile; their rows still say staging, so a crash here is
+ * like one before.
+ */
+static void
+remove_own_data(struct pull *p)
+{
+	struct engine *e = p->engine;
+	size_t i;
+
+	for (i = p->n_layers; i > 0; i--) {
+		struct pull_layer *l = &p->layers[i - 1];
+		bool is_own;
+
+		if (l->flight == NULL || l->state == LAYER_FOREIGN)
+			continue;
+		pthread_mutex_lock(&e->mutex);
+		is_own = l->flight->n_refs == 1;
+		pthread_mutex_unlock(&e->mutex);
+		if (is_own)
+			(void)engine_remove_layer(e, driver_name(p->driver),
+			    l->key, NULL);
+	}
+}
+
+static int
+abandon(struct pull *p, struct imgd_error **err)
+{
+	struct tagstore *tags = p->engine->store->tags;
+
+	if (!p->has_rows || tagstore_pull_abandon(tags, p->id, NULL) >= 0)
+		return 0;
+	/* The database cannot write where the disk is full: make room. */
+	remove_own_data(p);
+	return tagstore_pull_abandon(tags, p->id, err);
+}
+
 /* Nothing of a failed pull stays, but what another pull still wants. */
 static void
 clean_up(struct pull *p)
 {
 	cleanup_error struct imgd_error *e = NULL;
 	struct engine *eng = p->engine;
+	int r;
 
 	pthread_mutex_lock(&eng->plan_mutex);
+	r = abandon(p, &e);
 	pull_release_flights(p, /* is_published= */ false);
-	if (p->has_rows &&
-	    tagstore_pull_abandon(eng->store->tags, p->id, &e) < 0)
-		log_warn("%s; undone at the next start, ignoring",
-		    imgd_error_msg(e));
 	pthread_mutex_unlock(&eng->plan_mutex);
-	if (e == NULL && p->has_rows && engine_reap(eng, &e) < 0)
+	if (r >= 0 && p->has_rows)
+		r = engine_reap(eng, &e);
+	if (r < 0)
 		log_warn("%s; undone at the next start, ignoring",
 		    imgd_error_msg(e));
 }
