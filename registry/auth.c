@@ -180,7 +180,7 @@ check_token_status(struct registry_session *s, const struct http_reply *reply,
 static int
 check_realm(struct endpoint *e, const char *realm, struct imgd_error **err)
 {
-	if (strncasecmp(realm, "https:", 6) == 0 ||
+	if (strncasecmp(realm, "https:", 6) == 0 || e->may_fall_back ||
 	    strncmp(e->origin, "http:", 5) == 0)
 		return 0;
 	return imgd_error_set(err, IMGD_E_PROTOCOL,

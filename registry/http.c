@@ -391,6 +391,7 @@ on_data(char *data, size_t size, size_t n, void *ctx)
 {
 	struct exchange *x = ctx;
 	size_t len = size * n;
+	int64_t before = now_ms();
 
 	learn_status(x);
 	if (goes_to_sink(x)) {
@@ -402,6 +403,7 @@ on_data(char *data, size_t size, size_t n, void *ctx)
 		x->r = take_body(x, data, len);
 	}
 	/* Time that the sink took is not the network's. */
+	x->stall_ms += now_ms() - before;
 	x->stall_bytes += len;
 	if (x->stall_bytes >= STALL_BYTES) {
 		x->stall_bytes = 0;

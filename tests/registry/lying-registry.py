@@ -2,10 +2,13 @@
 """A registry on loopback that can lie.
 
 Usage: lying-registry.py [--ping=none|bearer|basic] [--drop=BYTES]
+                         [--tls=FILE]
 
 Serves one small image under every repository name; the name of the
 repository chooses the fault ("t/ok" has none).  Prints two port numbers on
 one line: the registry's, and that of another "host" that redirects go to.
+With --tls, FILE holds the first one's key and certificate; the other stays
+without.
 GET /_requests tells what was asked, as JSON; DELETE /_requests forgets it.
 Ends when its standard input ends.
 """
@@ -15,6 +18,7 @@ import hashlib
 import io
 import json
 import random
+import ssl
 import sys
 import tarfile
 import threading
@@ -25,7 +29,7 @@ from urllib.parse import parse_qs, urlsplit
 OCI = "application/vnd.oci.image."
 DOCKER = "application/vnd.docker.distribution.manifest."
 USER, PASSWORD, IDENTITY = "user", "pa:ss word", "identity"
-options = {"ping": "none", "drop": 100000}
+options = {"ping": "none", "drop": 100000, "tls": None}
 requests = []
 counts = {}
 lock = threading.Lock()
@@ -249,7 +253,7 @@ class Handler(BaseHTTPRequestHandler):
         is_large = len(data) > 100000
         if fault == "config-digest" and not is_layer:
             data = data.replace(b"linux", b"linuz")
-        if fault in ("redirect-auth", "redirect-loop", "redirect-file"):
+        if fault.startswith("redirect-"):
             return self.redirect(fault, digest)
         if not is_layer:
             return self.reply(200, data)
@@ -265,10 +269,9 @@ class Handler(BaseHTTPRequestHandler):
         self.reply(200, data)
 
     def redirect(self, fault, digest):
-        to = {"redirect-auth": "http://127.0.0.1:%d/blob/%s" % (
-                  other_port, digest),
-              "redirect-file": "file:///etc/passwd",
-              "redirect-loop": self.path}[fault]
+        to = {"redirect-file": "file:///etc/passwd",
+              "redirect-loop": self.path}.get(
+                  fault, "http://127.0.0.1:%d/blob/%s" % (other_port, digest))
         self.reply(307, b"", [("Location", to)])
 
     def chunked(self, data):
@@ -412,6 +415,12 @@ def main():
         options[name] = int(value) if name == "drop" else value
     servers = [Server(("127.0.0.1", 0), Handler) for _ in range(2)]
     other_port = servers[1].server_port
+    if options["tls"]:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(options["tls"])
+        servers[0].socket = context.wrap_socket(
+            servers[0].socket, server_side=True,
+            do_handshake_on_connect=False)
     for server in servers:
         threading.Thread(target=server.serve_forever, daemon=True).start()
     print(servers[0].server_port, other_port, flush=True)

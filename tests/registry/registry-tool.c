@@ -27,6 +27,7 @@ struct options {
 	struct registry_params params;
 	struct registry_mirror mirrors[MAX_LIST];
 	const char *insecure[MAX_LIST];
+	const char *ca_file;
 	const char *known_digest;
 	const char *platform;
 };
@@ -200,6 +201,11 @@ set_option(struct options *o, char letter, char *value)
 		o->mirrors[o->params.n_mirrors++] = (struct registry_mirror){
 			.url = value, .with_ns = letter == 'M' };
 		break;
+	case 'C':
+		o->ca_file = value;
+		o->params.ca_files = &o->ca_file;
+		o->params.n_ca_files = 1;
+		break;
 	case 'i':
 		o->insecure[o->params.n_insecure++] = value;
 		break;
@@ -238,7 +244,7 @@ main(int argc, char **argv)
 	o.params.mirrors = o.mirrors;
 	o.params.insecure = o.insecure;
 	log_set_areas(getenv("IMGD_DEBUG"));
-	while ((c = getopt(argc, argv, "m:M:i:u:t:k:p:s:")) != -1)
+	while ((c = getopt(argc, argv, "C:m:M:i:u:t:k:p:s:")) != -1)
 		set_option(&o, (char)c, optarg);
 	if (argc - optind != 2)
 		return 2;

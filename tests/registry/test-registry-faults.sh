@@ -206,6 +206,31 @@ good "a challenge of the version check" "^config " resolve "$r/bearer"
 asked "saves a refused request" \
     "len([q for q in r if '/bearer/manifests/' in q['path']]) == 1"
 
+# ---- TLS ----
+
+# reg.localhost is loopback by its name, but not one that is trusted for it.
+openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=reg.localhost \
+    -addext subjectAltName=DNS:reg.localhost -keyout "$dir/key" \
+    -out "$dir/cert" 2>"$dir/err" || not_ok "a certificate is made"
+cat "$dir/key" "$dir/cert" >"$dir/both"
+start_liar --tls="$dir/both"
+s=reg.localhost:$port/t
+fails "TLS with an unknown certificate" 1032 "certificate" resolve "$s/ok"
+good "TLS with a certificate of one's own" "^layer .* good$" \
+    pull -C "$dir/cert" "$s/ok"
+fails "TLS with a certificate for another name" 1032 "certificate" \
+    resolve -C "$dir/cert" "other.localhost:$port/t/ok"
+good "TLS of an insecure registry" "^layer .* good$" \
+    pull -i "reg.localhost:$port" "$s/ok"
+good "TLS on loopback" "^layer .* good$" pull "$r/ok"
+fails "a redirect from https to http" 1029 "from https to http refused" \
+    resolve -C "$dir/cert" "$s/redirect-other"
+fails "no credentials for a token server without TLS" 1029 \
+    "it gets no credentials" \
+    resolve -C "$dir/cert" -u user:secret "$s/bearer"
+fails "no plain http where TLS is demanded" 1032 "" \
+    resolve -C "$dir/cert" "reg.localhost:$other/t/ok"
+
 # ---- the real one ----
 
 start_registry() {
