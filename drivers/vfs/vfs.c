@@ -100,7 +100,8 @@ static int
 copy_parent(struct vfs *v, int layer_fd, int root_fd, const char *parent,
     struct imgd_error **err)
 {
-	cleanup_close int parent_fd = -EBADF, src_fd = -EBADF, links_fd = -EBADF;
+	cleanup_close int parent_fd = -EBADF, src_fd = -EBADF;
+	cleanup_close int links_fd = -EBADF;
 	int r;
 
 	parent_fd = layer_dirs_fd(&v->layers, parent, err);

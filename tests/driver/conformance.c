@@ -573,7 +573,8 @@ unknown_option_is_refused(void **state)
 	assert_null(h);
 }
 
-#define unit_case(f) cmocka_unit_test_setup_teardown(f, store_setup, store_teardown)
+#define unit_case(f)                                                         \
+	cmocka_unit_test_setup_teardown(f, store_setup, store_teardown)
 
 int
 main(void)
