@@ -79,9 +79,11 @@ next_name(DIR *dir, int *r, struct imgd_error **err)
 	return de != NULL ? de->d_name : NULL;
 }
 
-/* Delete everything in dir_fd; what resists is left with a warning. */
+/* Delete what is in dir_fd and has a name that starts with prefix; what
+ * resists is left with a warning. */
 static int
-sweep(struct layer_dirs *ld, int dir_fd, struct imgd_error **err)
+sweep(struct layer_dirs *ld, int dir_fd, const char *prefix,
+    struct imgd_error **err)
 {
 	cleanup_closedir DIR *dir = NULL;
 	const char *name;
@@ -93,7 +95,8 @@ sweep(struct layer_dirs *ld, int dir_fd, struct imgd_error **err)
 	while ((name = next_name(dir, &r, err)) != NULL) {
 		cleanup_error struct imgd_error *e = NULL;
 
-		if (fs_remove_tree(dir_fd, name, &e) < 0)
+		if (str_starts(name, prefix) &&
+		    fs_remove_tree(dir_fd, name, &e) < 0)
 			ld->log(IMGD_LOG_WARN, "%s, leaving it to the next "
 			    "start", imgd_error_msg(e));
 	}
@@ -134,9 +137,11 @@ layer_dirs_open(struct layer_dirs *ld, const struct imgd_env *env,
 		r = open_sub(env->home_fd, "dying", read_only, &ld->dying_fd,
 		    err);
 	if (r == 0 && !read_only)
-		r = sweep(ld, ld->tmp_fd, err);
+		r = sweep(ld, ld->tmp_fd, "", err);
 	if (r == 0 && !read_only)
-		r = sweep(ld, ld->dying_fd, err);
+		r = sweep(ld, ld->dying_fd, "", err);
+	if (r == 0 && !read_only)
+		r = sweep(ld, env->home_fd, LAYER_PROBE_PREFIX, err);
 	if (r < 0)
 		layer_dirs_done(ld);
 	return r;

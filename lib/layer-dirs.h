@@ -25,6 +25,9 @@
 #define LAYER_ID_SIZE   65 /* 64 hex digits and a NUL */
 #define LAYER_PATH_SIZE 96 /* "ID/NAME" with names of our own */
 
+/* Names in the home that a probe uses; open deletes what a killed one left. */
+#define LAYER_PROBE_PREFIX "probe-"
+
 struct layer_dirs {
 	int layers_fd; /* -EBADF: read-only, and nothing is there yet */
 	int tmp_fd;    /* likewise */

@@ -61,7 +61,7 @@ vfs_probe(const struct imgd_env *env, struct imgd_error **err)
 	r = str_random_key(key, err);
 	if (r < 0)
 		return r;
-	(void)snprintf(name, sizeof(name), "probe-%.16s", key);
+	(void)snprintf(name, sizeof(name), LAYER_PROBE_PREFIX "%.16s", key);
 	if (mkdirat(env->home_fd, name, 0700) < 0 ||
 	    unlinkat(env->home_fd, name, AT_REMOVEDIR) < 0)
 		return imgd_error_set(err, errno, "vfs: %s: %s", env->home,

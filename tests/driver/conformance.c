@@ -387,6 +387,7 @@ restart_finishes_what_a_crash_cut(void **state)
 	sys(mkdirat(dying_fd, "half", 0700));
 	sys(mkdirat(dying_fd, "half/dir", 0700));
 	put_file(dying_fd, "half/dir/file", "x");
+	sys(mkdirat(s->env.home_fd, "probe-0123456789abcdef", 0700));
 	assert_int_equal(s->d->exists(s->h, id_of(2), NULL), 0);
 	assert_int_equal(listed_count(s), 1);
 	assert_int_equal(check_store(s, 0, &told), 3);
@@ -397,6 +398,8 @@ restart_finishes_what_a_crash_cut(void **state)
 	assert_int_equal(check_store(s, 0, &told), 2);
 	store_reopen(s, 0);
 	assert_int_equal(check_store(s, 0, &told), 0);
+	assert_true(unlinkat(s->env.home_fd, "probe-0123456789abcdef",
+	    AT_REMOVEDIR) < 0);
 	put_file(tmp_fd, "junk", "x");
 	assert_int_equal(check_store(s, IMGD_CHECK_REPAIR, &told), 0);
 	assert_int_equal(told, 1);
