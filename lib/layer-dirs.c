@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include "lib/cleanup.h"
@@ -120,6 +121,16 @@ open_sub(int home_fd, const char *name, bool read_only, int *ret_fd,
 	return 0;
 }
 
+/* A default ACL would be inherited by every file of every layer. */
+static void
+drop_default_acls(const struct layer_dirs *ld)
+{
+	static const char attr[] = "system.posix_acl_default";
+
+	(void)fremovexattr(ld->layers_fd, attr);
+	(void)fremovexattr(ld->tmp_fd, attr);
+}
+
 int
 layer_dirs_open(struct layer_dirs *ld, const struct imgd_env *env,
     const char *layers_name, struct imgd_error **err)
@@ -136,6 +147,8 @@ layer_dirs_open(struct layer_dirs *ld, const struct imgd_env *env,
 	if (r == 0)
 		r = open_sub(env->home_fd, "dying", read_only, &ld->dying_fd,
 		    err);
+	if (r == 0 && !read_only)
+		drop_default_acls(ld);
 	if (r == 0 && !read_only)
 		r = sweep(ld, ld->tmp_fd, "", err);
 	if (r == 0 && !read_only)
@@ -307,6 +320,21 @@ layer_dirs_begin(struct layer_dirs *ld, const char *id, const char *parent,
 		layer_dirs_abort(ld, id);
 		return r;
 	}
+	return take_fd(&fd);
+}
+
+int
+layer_dirs_make_root(int layer_fd, const char *name, struct imgd_error **err)
+{
+	cleanup_close int fd = fs_make_open_dir(layer_fd, name, 0755, err);
+
+	if (fd < 0)
+		return fd;
+	/* A setgid parent directory or the mount option grpid gives a group
+	 * of its own. */
+	if (fchown(fd, 0, 0) < 0 || fchmod(fd, 0755) < 0)
+		return imgd_error_set(err, errno, "%s: %s", name,
+		    strerror(errno));
 	return take_fd(&fd);
 }
 

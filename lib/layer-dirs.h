@@ -62,6 +62,11 @@ int layer_dirs_commit(struct layer_dirs *ld, const char *id,
     struct imgd_error **err);
 void layer_dirs_abort(struct layer_dirs *ld, const char *id);
 
+/* Make and open the root directory of a layer that is being made: 0755 0:0,
+ * whatever the store's own directory bequeaths. */
+int layer_dirs_make_root(int layer_fd, const char *name,
+    struct imgd_error **err);
+
 /* Whether the layer is there: 1, 0, or < 0. */
 int layer_dirs_exists(struct layer_dirs *ld, const char *id,
     struct imgd_error **err);

@@ -147,7 +147,7 @@ make_layer(struct vfs *v, const char *id, const char *parent, uint32_t state,
 	    /* sealed_parent= */ true, err);
 	if (layer_fd < 0)
 		return layer_fd;
-	root_fd = fs_make_open_dir(layer_fd, "root", 0755, err);
+	root_fd = layer_dirs_make_root(layer_fd, "root", err);
 	if (root_fd < 0)
 		r = root_fd;
 	if (r == 0 && parent != NULL)
