@@ -1,10 +1,194 @@
 #include "config.h"
 
+#include <errno.h>
+#include <locale.h>
+#include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/cli.h"
+#include "core/role.h"
+#include "lib/cleanup.h"
+#include "lib/log.h"
+#include "lib/strbuf.h"
+
+const struct cmd cmds[] = {
+	{ "pull", cmd_pull,
+	    "[-a] [-q] [--driver D] [--platform P] [--json] NAME[:TAG|@DIGEST]",
+	    "fetch an image from a registry" },
+	{ "images", cmd_images,
+	    "[-q] [--digests] [--no-trunc] [--json] [NAME[:TAG]]",
+	    "list images" },
+	{ "inspect", cmd_inspect, "IMAGE...", "tell everything about images" },
+	{ "history", cmd_history, "[-q] [--no-trunc] [--json] IMAGE",
+	    "show how an image came about" },
+	{ "tag", cmd_tag, "IMAGE NAME[:TAG]", "give an image another name" },
+	{ "rmi", cmd_rmi, "[-f] [--driver D] IMAGE...",
+	    "remove names and images" },
+	{ "mount", cmd_mount, "[--json] | [--driver D] IMAGE [TARGET]",
+	    "mount an image read-only, or list mounts" },
+	{ "umount", cmd_umount, "TARGET|IMAGE...", "undo a mount" },
+	{ "fsck", cmd_fsck, "[--deep] [--json]", "check the store" },
+	{ "driver", cmd_driver, "ls [--json] | info NAME|PATH",
+	    "list storage drivers or describe one" },
+	{ "info", cmd_info, "[--json]", "describe this store" },
+	{ "version", cmd_version, "[--json]", "print version numbers" },
+	{ "help", cmd_help, "[VERB]", "print this list, or a verb's usage" },
+	{ NULL, NULL, NULL, NULL },
+};
 
 int
-main(void)
+cmd_help(struct cli *cli, int argc, char **argv)
 {
-	(void)puts("imgd " PACKAGE_VERSION);
+	const struct cmd *c;
+	int n;
+
+	if (parse_options(cli, argc, argv, NULL, 0, 1, &n) < 0)
+		return EXIT_USAGE;
+	if (n == 1) {
+		for (c = cmds; c->name != NULL; c++)
+			if (strcmp(c->name, argv[1]) == 0)
+				break;
+		if (c->name == NULL)
+			return usage_error(cli, "no such verb: %s", argv[1]);
+		(void)printf("usage: imgd %s %s\n\n%s; see imgd-%s(1)\n",
+		    c->name, c->usage, c->summary, c->name);
+		return 0;
+	}
+	(void)printf("usage: imgd [--root DIR] [--config FILE] "
+		     "[--driver-opt K=V] [--debug AREAS]\n"
+		     "            VERB [OPTIONS] [ARGUMENTS]\n\n");
+	for (c = cmds; c->name != NULL; c++)
+		(void)printf("  %-9s %s\n", c->name, c->summary);
+	(void)printf("\nimgd help VERB tells a verb's usage; "
+		     "imgd(8) has the rest.\n");
 	return 0;
+}
+
+static int
+bad_usage(const char *text, const char *what)
+{
+	(void)fprintf(stderr, "imgd: %s%s; try imgd help\n", text, what);
+	return EXIT_USAGE;
+}
+
+struct globals {
+	const char *root, *config;
+	const char *opts[64];
+	size_t n_opts;
+};
+
+/* Parse what stands before the verb.  Returns the verb's place in argv, or a
+ * negative exit status. */
+static int
+parse_globals(int argc, char **argv, struct globals *g)
+{
+	int i;
+
+	for (i = 1; i < argc && argv[i][0] == '-'; i++) {
+		const char *value = strchr(argv[i], '=');
+		size_t n = value != NULL ? (size_t)(value - argv[i])
+					 : strlen(argv[i]);
+		const char *a = argv[i];
+
+		if (strcmp(a, "--help") == 0 || strcmp(a, "-h") == 0)
+			argv[i] = (char *)(uintptr_t) "help";
+		if (strcmp(a, "--version") == 0 || strcmp(a, "-v") == 0)
+			argv[i] = (char *)(uintptr_t) "version";
+		if (argv[i] != a)
+			return i;
+		if (value == NULL && i + 1 < argc)
+			value = argv[++i];
+		else if (value != NULL)
+			value++;
+		if (value == NULL)
+			return -bad_usage("option without a value: ", a);
+		if (strncmp(a, "--root", n) == 0 && n == 6)
+			g->root = value;
+		else if (strncmp(a, "--config", n) == 0 && n == 8)
+			g->config = value;
+		else if (strncmp(a, "--debug", n) == 0 && n == 7)
+			(void)setenv("IMGD_DEBUG", value, 1);
+		else if (strncmp(a, "--driver-opt", n) == 0 && n == 12 &&
+		    g->n_opts < 64)
+			g->opts[g->n_opts++] = value;
+		else
+			return -bad_usage("unknown option ", a);
+	}
+	if (i == argc)
+		return -bad_usage("no verb given", "");
+	return i;
+}
+
+static int
+load_config(struct cli *cli, const struct globals *g, struct imgd_error **err)
+{
+	size_t i;
+	int r;
+
+	r = config_load(g->config, &cli->config, err);
+	for (i = 0; i < g->n_opts && r >= 0; i++)
+		r = config_add_storage_opt(&cli->config, g->opts[i], err);
+	if (r < 0)
+		return r;
+	cli->root = g->root != NULL		? g->root
+	    : cli->config.data_root != NULL ? cli->config.data_root
+					    : CONFIG_DEFAULT_ROOT;
+	if (cli->root[0] == '/')
+		return 0;
+	/* The engine lives in another directory. */
+	free(cli->config.data_root);
+	cli->config.data_root = NULL;
+	{
+		cleanup_free char *cwd = getcwd(NULL, 0);
+
+		if (cwd == NULL ||
+		    asprintf(&cli->config.data_root, "%s/%s", cwd,
+			g->root != NULL ? g->root : cli->root) < 0)
+			return imgd_error_set(err, errno, "%s: %s", cli->root,
+			    strerror(errno));
+	}
+	cli->root = cli->config.data_root;
+	return 0;
+}
+
+int
+main(int argc, char **argv)
+{
+	cleanup_error struct imgd_error *err = NULL;
+	struct globals g = { .root = NULL };
+	struct cli cli = { .root = NULL };
+	const struct cmd *c;
+	int verb, status;
+
+	if (argc < 1)
+		return EXIT_USAGE;
+	status = role_run(argv[0]);
+	if (status >= 0)
+		return status;
+	(void)setlocale(LC_CTYPE, "C.UTF-8");
+	(void)signal(SIGPIPE, SIG_IGN);
+	verb = parse_globals(argc, argv, &g);
+	if (verb < 0)
+		return -verb;
+	log_set_areas(getenv("IMGD_DEBUG"));
+	for (c = cmds; c->name != NULL; c++)
+		if (strcmp(c->name, argv[verb]) == 0)
+			break;
+	if (c->name == NULL)
+		return bad_usage("no such verb: ", argv[verb]);
+	cli.cmd = c;
+	if (load_config(&cli, &g, &err) < 0) {
+		status = report(&cli, NULL, err);
+	} else {
+		status = c->run(&cli, argc - verb, argv + verb);
+		if (fflush(stdout) != 0 || ferror(stdout)) {
+			(void)fprintf(stderr, "imgd: %s: write: %s\n",
+			    c->name, strerror(errno));
+			status = 1;
+		}
+	}
+	config_done(&cli.config);
+	return status;
 }

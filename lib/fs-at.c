@@ -169,7 +169,8 @@ fs_read_file(int dir_fd, const char *name, size_t max, char **ret_data,
     size_t *ret_len, struct imgd_error **err)
 {
 	cleanup_close int fd = openat(dir_fd, name,
-	    O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK);
+	    O_RDONLY | (dir_fd == AT_FDCWD ? 0 : O_NOFOLLOW) | O_CLOEXEC |
+		O_NONBLOCK);
 	struct strbuf sb = STRBUF_INIT;
 	char buf[4096];
 	struct stat st;

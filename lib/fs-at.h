@@ -29,7 +29,8 @@ int fs_make_open_dir(int dir_fd, const char *name, mode_t mode,
 int fs_remove_tree(int dir_fd, const char *name, struct imgd_error **err);
 
 /* Read a whole regular file of at most max bytes; *ret_data is malloc'ed and
- * NUL-terminated.  ret_len may be NULL.  -EFBIG if it is longer. */
+ * NUL-terminated.  ret_len may be NULL.  -EFBIG if it is longer.  With
+ * AT_FDCWD name is a path that a user gave: there links are followed. */
 int fs_read_file(int dir_fd, const char *name, size_t max, char **ret_data,
     size_t *ret_len, struct imgd_error **err);
 

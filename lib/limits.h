@@ -24,6 +24,7 @@
 #define LIMIT_PAX_BYTES      (1u << 20) /* one pax header, one GNU long name */
 #define LIMIT_SPARSE_ENTRIES 65536
 #define LIMIT_XATTRS_BYTES   (1u << 20) /* all xattrs of an entry */
+#define LIMIT_LINK_SEARCH    8000000 /* names looked at for hard link groups */
 #define LIMIT_ZSTD_WINDOW_LOG 27
 
 /* References. */

@@ -37,5 +37,5 @@ for driver in drivers/*/; do
 done
 allow core imgd/ lib/ registry/ tagstore/ core/
 allow server imgd/ lib/ core/ server/
-allow cli imgd/ lib/ core/ server/client cli/
+allow cli imgd/ lib/ registry/reference registry/manifest core/ server/client cli/
 echo "1..$n"

@@ -1,0 +1,120 @@
+/*
+ * What the verbs share.
+ */
+#ifndef CLI_CLI_H
+#define CLI_CLI_H
+
+#include <json-c/json.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "core/client.h"
+#include "core/daemon-config.h"
+#include "core/store.h"
+#include "imgd/error.h"
+
+/* Exit status of wrong usage; a verb returns it after usage_error. */
+#define EXIT_USAGE 2
+
+struct cli {
+	struct config config;
+	const char *root;
+	const struct cmd *cmd; /* the verb that runs */
+};
+
+typedef int cmd_fn(struct cli *cli, int argc, char **argv);
+
+struct cmd {
+	const char *name;
+	cmd_fn *run; /* argv[0] is the verb; returns the exit status */
+	const char *usage;   /* what follows the verb */
+	const char *summary; /* one line */
+};
+
+extern const struct cmd cmds[]; /* ended by a NULL name */
+
+cmd_fn cmd_driver, cmd_fsck, cmd_help, cmd_history, cmd_images, cmd_info,
+    cmd_inspect, cmd_mount, cmd_pull, cmd_rmi, cmd_tag, cmd_umount,
+    cmd_version;
+
+/* ---- usage.c ---- */
+
+/* One option of a verb: takes a value if value is not NULL. */
+struct option_spec {
+	char letter;          /* 0: none */
+	const char *name;     /* without "--" */
+	bool *flag;           /* set to true, or */
+	const char **value;   /* set to the argument */
+};
+
+/*
+ * Parse a verb's options, which may stand before and after its arguments.
+ *
+ * On return argv[1] up to argv[*ret_n] are the arguments.  Returns 0, or -1
+ * after a message if an option is unknown or the number of arguments is not
+ * between min and max.
+ */
+int parse_options(struct cli *cli, int argc, char **argv,
+    const struct option_spec *specs, int min, int max, int *ret_n);
+
+/* "imgd: VERB: text" and the verb's usage on stderr; returns EXIT_USAGE. */
+int usage_error(const struct cli *cli, const char *fmt, ...)
+    IMGD_PRINTF(2, 3);
+
+/* "imgd: VERB [what: ]message" on stderr; returns 1. */
+int report(const struct cli *cli, const char *what,
+    const struct imgd_error *err);
+
+/* ---- output.c ---- */
+
+/* Print a JSON value and a newline. */
+void print_json(struct json_object *o, bool is_pretty);
+
+/* A table whose columns are as wide as their widest cell, as docker prints:
+ * cells apart by three blanks.  Cells are escaped. */
+struct table {
+	char **cells;
+	size_t n_cells, n_columns;
+	bool is_failed;
+};
+void table_init(struct table *t, const char *const *headings);
+void table_cell(struct table *t, const char *fmt, ...) IMGD_PRINTF(2, 3);
+/* Print and free; 0, or -1 if memory was out. */
+int table_print(struct table *t);
+void table_done(struct table *t);
+
+/* "2 weeks ago" of seconds since the epoch, as docker words it; in buf. */
+const char *ago(int64_t when, char buf[40]);
+
+/* Print s with control characters escaped. */
+void print_escaped(const char *s);
+
+/* ---- progress.c ---- */
+
+enum progress_style { PROGRESS_QUIET, PROGRESS_PLAIN, PROGRESS_JSON };
+
+struct progress;
+/* Bars on a terminal, lines elsewhere, objects as they come for JSON. */
+struct progress *progress_new(enum progress_style style);
+/* A job_output_cb; ctx is the struct progress. */
+void progress_output(void *ctx, const char *json);
+void progress_free(struct progress *p);
+static inline void
+progress_freep(struct progress **p)
+{
+	progress_free(*p);
+}
+
+/* ---- credentials.c ---- */
+
+struct credentials {
+	char *username, *password, *identity_token; /* NULL: none */
+};
+
+/* What ~/.docker/config.json (or $DOCKER_CONFIG/config.json) has for the
+ * registry of reference; nothing found is no error. */
+int credentials_find(const char *reference, struct credentials *ret,
+    struct imgd_error **err);
+void credentials_done(struct credentials *c);
+
+#endif

@@ -1,0 +1,197 @@
+#include "config.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/daemon-config.h"
+#include "lib/cleanup-json.h"
+#include "lib/fs-at.h"
+#include "lib/json-scan.h"
+#include "lib/strbuf.h"
+
+#define CONFIG_MAX_BYTES (1u << 20)
+
+enum key {
+	KEY_DATA_ROOT,
+	KEY_STORAGE_DRIVER,
+	KEY_STORAGE_OPTS,
+	KEY_REGISTRY_MIRRORS,
+	KEY_INSECURE_REGISTRIES,
+	KEY_MAX_CONCURRENT_DOWNLOADS,
+	N_KEYS
+};
+
+const char *const config_keys[] = {
+	[KEY_DATA_ROOT] = "data-root",
+	[KEY_STORAGE_DRIVER] = "storage-driver",
+	[KEY_STORAGE_OPTS] = "storage-opts",
+	[KEY_REGISTRY_MIRRORS] = "registry-mirrors",
+	[KEY_INSECURE_REGISTRIES] = "insecure-registries",
+	[KEY_MAX_CONCURRENT_DOWNLOADS] = "max-concurrent-downloads",
+	[N_KEYS] = NULL,
+};
+
+static int
+get_string(const char *key, struct json_object *v, char **ret,
+    struct imgd_error **err)
+{
+	if (!json_object_is_type(v, json_type_string))
+		return imgd_error_set(err, EINVAL, "%s: not a string", key);
+	free(*ret);
+	*ret = strdup(json_object_get_string(v));
+	if (*ret == NULL)
+		return imgd_error_set(err, ENOMEM, "out of memory");
+	return 0;
+}
+
+static int
+append(char ***list, size_t *n, const char *s, struct imgd_error **err)
+{
+	char **grown = reallocarray(*list, *n + 1, sizeof(**list));
+
+	if (grown != NULL) {
+		*list = grown;
+		grown[*n] = strdup(s);
+	}
+	if (grown == NULL || grown[*n] == NULL)
+		return imgd_error_set(err, ENOMEM, "out of memory");
+	(*n)++;
+	return 0;
+}
+
+static int
+get_list(const char *key, struct json_object *v, char ***list, size_t *n,
+    struct imgd_error **err)
+{
+	size_t i, len;
+	int r = 0;
+
+	if (!json_object_is_type(v, json_type_array))
+		return imgd_error_set(err, EINVAL, "%s: not a list", key);
+	len = json_object_array_length(v);
+	for (i = 0; i < len && r >= 0; i++) {
+		struct json_object *item = json_object_array_get_idx(v, i);
+
+		if (!json_object_is_type(item, json_type_string))
+			return imgd_error_set(err, EINVAL,
+			    "%s: item %zu is not a string", key, i);
+		r = append(list, n, json_object_get_string(item), err);
+	}
+	return r;
+}
+
+static int
+take_key(struct config *c, const char *key, struct json_object *v,
+    struct imgd_error **err)
+{
+	int64_t n;
+	size_t k;
+
+	for (k = 0; k < N_KEYS; k++)
+		if (strcmp(key, config_keys[k]) == 0)
+			break;
+	switch (k) {
+	case KEY_DATA_ROOT:
+		return get_string(key, v, &c->data_root, err);
+	case KEY_STORAGE_DRIVER:
+		return get_string(key, v, &c->storage_driver, err);
+	case KEY_STORAGE_OPTS:
+		return get_list(key, v, &c->storage_opts, &c->n_storage_opts,
+		    err);
+	case KEY_REGISTRY_MIRRORS:
+		return get_list(key, v, &c->registry_mirrors,
+		    &c->n_registry_mirrors, err);
+	case KEY_INSECURE_REGISTRIES:
+		return get_list(key, v, &c->insecure_registries,
+		    &c->n_insecure_registries, err);
+	case KEY_MAX_CONCURRENT_DOWNLOADS:
+		n = json_object_get_int64(v);
+		if (!json_object_is_type(v, json_type_int) || n < 1 || n > 64)
+			return imgd_error_set(err, EINVAL,
+			    "%s: not a number from 1 to 64", key);
+		c->max_concurrent_downloads = (unsigned int)n;
+		return 0;
+	default:
+		return imgd_error_set(err, EINVAL, "unknown key %s", key);
+	}
+}
+
+static int
+parse(struct config *c, const char *text, size_t len, struct imgd_error **err)
+{
+	cleanup_json struct json_object *o = NULL;
+	int r;
+
+	r = json_scan(text, len, err);
+	if (r < 0)
+		return r;
+	o = json_tokener_parse(text);
+	if (!json_object_is_type(o, json_type_object))
+		return imgd_error_set(err, EINVAL, "not a JSON object");
+	json_object_object_foreach(o, key, value) {
+		r = take_key(c, key, value, err);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+int
+config_load(const char *path, struct config *ret, struct imgd_error **err)
+{
+	const char *file = path != NULL ? path : IMGD_SYSCONFDIR
+	    "/imgd/daemon.json";
+	cleanup(config_done) struct config c = { .max_concurrent_downloads = 3 };
+	cleanup_error struct imgd_error *e = NULL;
+	cleanup_free char *text = NULL;
+	size_t len = 0;
+	int r;
+
+	r = fs_read_file(AT_FDCWD, file, CONFIG_MAX_BYTES, &text, &len, &e);
+	if (r == -ENOENT && path == NULL) {
+		*ret = c;
+		c = (struct config) { 0 };
+		return 0;
+	}
+	if (r >= 0)
+		r = parse(&c, text, len, &e);
+	if (r < 0)
+		return imgd_error_set(err, -r, "%s%s%s",
+		    str_starts(imgd_error_msg(e), file) ? "" : file,
+		    str_starts(imgd_error_msg(e), file) ? "" : ": ",
+		    imgd_error_msg(e));
+	*ret = c;
+	c = (struct config) { 0 };
+	return 0;
+}
+
+int
+config_add_storage_opt(struct config *c, const char *opt,
+    struct imgd_error **err)
+{
+	if (strchr(opt, '=') == NULL || opt[0] == '=')
+		return imgd_error_set(err, EINVAL,
+		    "driver option %s: not KEY=VALUE", opt);
+	return append(&c->storage_opts, &c->n_storage_opts, opt, err);
+}
+
+static void
+free_list(char **list, size_t n)
+{
+	while (n > 0)
+		free(list[--n]);
+	free(list);
+}
+
+void
+config_done(struct config *c)
+{
+	free(c->data_root);
+	free(c->storage_driver);
+	free_list(c->storage_opts, c->n_storage_opts);
+	free_list(c->registry_mirrors, c->n_registry_mirrors);
+	free_list(c->insecure_registries, c->n_insecure_registries);
+	*c = (struct config) { 0 };
+}

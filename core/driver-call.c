@@ -1,0 +1,605 @@
+#include "config.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <pthread.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "core/driver-call.h"
+#include "lib/cleanup.h"
+#include "lib/digest.h"
+#include "lib/fs-at.h"
+#include "lib/log.h"
+#include "lib/strbuf.h"
+
+#define LOG_DRIVER "driver"
+
+/* A layer id that some thread is working on. */
+struct held {
+	struct held *next;
+	const char *id;
+	bool is_shared;
+};
+
+/* A layer that is handed out. */
+struct user {
+	struct user *next;
+	char id[65];
+	unsigned int count;
+};
+
+struct driver {
+	struct driver_info info;
+	void *h;
+	struct imgd_env env;
+	struct imgd_option *options;
+	char *option_text; /* what the options point into */
+	char *home, *run_dir;
+	int home_fd; /* opened before the first write: for syncfs */
+	uint32_t threads, caps, max_depth;
+
+	pthread_mutex_t mutex; /* for all below */
+	pthread_cond_t changed;
+	struct held *held;
+	struct user *users;
+};
+
+static __thread const atomic_bool *cancel_flag;
+
+void
+driver_set_cancel(const atomic_bool *flag)
+{
+	cancel_flag = flag;
+}
+
+static int
+is_cancelled(void)
+{
+	return cancel_flag != NULL && atomic_load(cancel_flag);
+}
+
+static void IMGD_PRINTF(2, 3)
+driver_log(int level, const char *fmt, ...)
+{
+	char text[512];
+	va_list ap;
+
+	va_start(ap, fmt);
+	(void)vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	if (level == IMGD_LOG_WARN)
+		log_warn("%s", text);
+	else
+		log_debug(LOG_DRIVER, "%s", text);
+}
+
+/* ---- locking by the thread model ---- */
+
+static bool
+conflicts(const struct driver *d, const char *id, bool is_shared)
+{
+	const struct held *h;
+
+	for (h = d->held; h != NULL; h = h->next) {
+		if (d->threads == IMGD_THREADS_SERIAL)
+			return true;
+		if (id != NULL && h->id != NULL && strcmp(h->id, id) == 0 &&
+		    !(is_shared && h->is_shared))
+			return true;
+	}
+	return false;
+}
+
+static void
+hold(struct driver *d, struct held *h, const char *id, bool is_shared)
+{
+	*h = (struct held) { .id = id, .is_shared = is_shared };
+	if (d->threads == IMGD_THREADS_PARALLEL)
+		return;
+	pthread_mutex_lock(&d->mutex);
+	while (conflicts(d, id, is_shared))
+		pthread_cond_wait(&d->changed, &d->mutex);
+	h->next = d->held;
+	d->held = h;
+	pthread_mutex_unlock(&d->mutex);
+}
+
+static void
+release(struct driver *d, struct held *h)
+{
+	struct held **p;
+
+	if (d->threads == IMGD_THREADS_PARALLEL)
+		return;
+	pthread_mutex_lock(&d->mutex);
+	for (p = &d->held; *p != h; p = &(*p)->next)
+		;
+	*p = h->next;
+	pthread_cond_broadcast(&d->changed);
+	pthread_mutex_unlock(&d->mutex);
+}
+
+/* ---- errors and the debug line ---- */
+
+static int
+finish(struct driver *d, const char *op, const char *id, int r,
+    struct imgd_error **err)
+{
+	struct imgd_error *none = NULL;
+	struct imgd_error **e = err != NULL ? err : &none;
+
+	log_debug(LOG_DRIVER, "%s: %s %s = %d", d->info.table.name, op,
+	    id != NULL ? id : "-", r);
+	if (r < 0) {
+		if (*e == NULL)
+			(void)imgd_error_set(e, -r, "%s failed without a word",
+			    op);
+		if (id != NULL)
+			(void)imgd_error_prefix(e, "driver %s: layer %.12s",
+			    d->info.table.name, id);
+		else
+			(void)imgd_error_prefix(e, "driver %s",
+			    d->info.table.name);
+		imgd_error_free(none);
+	}
+	return r;
+}
+
+static int
+bad_id(struct driver *d, const char *id, struct imgd_error **err)
+{
+	return imgd_error_set(err, EINVAL, "driver %s: %s is not a layer key",
+	    d->info.table.name, id);
+}
+
+/* ---- open and close ---- */
+
+static int
+parse_options(struct driver *d, const struct driver_open_params *p,
+    struct imgd_error **err)
+{
+	struct strbuf text = STRBUF_INIT;
+	size_t i, n;
+	char *s;
+
+	for (i = 0; i < p->n_options; i++)
+		strbuf_append(&text, p->options[i], strlen(p->options[i]) + 1);
+	d->options = calloc(p->n_options + 1, sizeof(*d->options));
+	d->option_text = strbuf_take(&text);
+	if (d->options == NULL || d->option_text == NULL)
+		return imgd_error_set(err, ENOMEM, "out of memory");
+	s = d->option_text;
+	for (i = 0; i < p->n_options; i++) {
+		n = strlen(s) + 1;
+		d->options[i].key = s;
+		s = strchr(s, '=');
+		*s++ = '\0';
+		d->options[i].value = s;
+		s = (char *)(uintptr_t)d->options[i].key + n;
+	}
+	d->env.options = d->options;
+	d->env.n_options = (uint32_t)p->n_options;
+	return 0;
+}
+
+static int
+make_home(struct driver *d, const struct driver_open_params *p,
+    struct imgd_error **err)
+{
+	cleanup_close int drivers_fd = -EBADF;
+
+	if (p->is_readonly) {
+		drivers_fd = fs_open_dir(p->root_fd, "drivers", err);
+		if (drivers_fd < 0)
+			return drivers_fd;
+		d->home_fd = fs_open_dir(drivers_fd, d->info.table.name, err);
+		return d->home_fd;
+	}
+	drivers_fd = fs_make_open_dir(p->root_fd, "drivers", 0700, err);
+	if (drivers_fd < 0)
+		return drivers_fd;
+	d->home_fd = fs_make_open_dir(drivers_fd, d->info.table.name, 0700,
+	    err);
+	return d->home_fd;
+}
+
+static void
+driver_free(struct driver *d)
+{
+	if (d == NULL)
+		return;
+	while (d->users != NULL) {
+		struct user *u = d->users;
+
+		d->users = u->next;
+		free(u);
+	}
+	close_fd(&d->home_fd);
+	free(d->options);
+	free(d->option_text);
+	free(d->home);
+	free(d->run_dir);
+	driver_info_done(&d->info);
+	(void)pthread_cond_destroy(&d->changed);
+	(void)pthread_mutex_destroy(&d->mutex);
+	free(d);
+}
+
+static void
+driver_freep(struct driver **d)
+{
+	driver_free(*d);
+}
+
+/* Load the module and fill in env, short of opening. */
+static int
+prepare(const char *name, const struct driver_open_params *p,
+    struct driver **ret, struct imgd_error **err)
+{
+	cleanup(driver_freep) struct driver *d = calloc(1, sizeof(*d));
+	int r;
+
+	if (d == NULL)
+		return imgd_error_set(err, ENOMEM, "out of memory");
+	d->home_fd = -EBADF;
+	(void)pthread_mutex_init(&d->mutex, NULL);
+	(void)pthread_cond_init(&d->changed, NULL);
+	r = driver_load(name, &d->info, err);
+	if (r >= 0)
+		r = parse_options(d, p, err);
+	if (r >= 0)
+		r = make_home(d, p, err);
+	if (r < 0)
+		return r;
+	if (asprintf(&d->home, "%s/drivers/%s", p->root, d->info.table.name) <
+		0 ||
+	    asprintf(&d->run_dir, "/run/imgd") < 0)
+		return imgd_error_set(err, ENOMEM, "out of memory");
+	d->env.struct_size = sizeof(d->env);
+	d->env.flags = p->is_readonly ? IMGD_OPEN_READONLY : 0;
+	d->env.home_fd = d->home_fd;
+	d->env.home = d->home;
+	d->env.run_dir = d->run_dir;
+	d->env.log = driver_log;
+	d->env.cancelled = is_cancelled;
+	*ret = take_ptr(&d);
+	return 0;
+}
+
+int
+driver_probe(const char *name, const struct driver_open_params *params,
+    struct imgd_error **err)
+{
+	cleanup(driver_freep) struct driver *d = NULL;
+	int r;
+
+	r = prepare(name, params, &d, err);
+	if (r < 0)
+		return r;
+	r = d->info.table.probe(&d->env, err);
+	r = finish(d, "probe", NULL, r, err);
+	/* What was not there before goes again; a used home stays. */
+	(void)rmdir(d->home);
+	return r;
+}
+
+int
+driver_open(const char *name, const struct driver_open_params *params,
+    struct driver **ret, struct imgd_error **err)
+{
+	cleanup(driver_freep) struct driver *d = NULL;
+	const struct imgd_driver *t;
+	int r;
+
+	r = prepare(name, params, &d, err);
+	if (r < 0)
+		return r;
+	t = &d->info.table;
+	r = t->probe(&d->env, err);
+	r = finish(d, "probe", NULL, r, err);
+	if (r < 0) {
+		(void)rmdir(d->home);
+		return r;
+	}
+	r = finish(d, "open", NULL, t->open(&d->env, &d->h, err), err);
+	if (r < 0)
+		return r;
+	d->threads = t->threads;
+	d->caps = t->caps;
+	d->max_depth = t->max_depth;
+	if (t->narrow != NULL) {
+		r = t->narrow(d->h, &d->threads, &d->caps, &d->max_depth, err);
+		r = finish(d, "narrow", NULL, r, err);
+		d->caps &= t->caps;
+		if (d->threads > t->threads)
+			d->threads = t->threads;
+	}
+	if (r < 0) {
+		t->close(d->h);
+		return r;
+	}
+	*ret = take_ptr(&d);
+	return 0;
+}
+
+void
+driver_close(struct driver *d)
+{
+	cleanup_error struct imgd_error *e = NULL;
+	const struct imgd_driver *t;
+
+	if (d == NULL)
+		return;
+	t = &d->info.table;
+	if (t->cleanup != NULL && !(d->env.flags & IMGD_OPEN_READONLY) &&
+	    finish(d, "cleanup", NULL, (t->cleanup)(d->h, &e), &e) < 0)
+		log_warn("%s, ignoring", imgd_error_msg(e));
+	t->close(d->h);
+	driver_free(d);
+}
+
+const char *
+driver_name(const struct driver *d)
+{
+	return d->info.table.name;
+}
+
+bool
+driver_has(const struct driver *d, uint32_t cap)
+{
+	return (d->caps & cap) != 0;
+}
+
+uint32_t
+driver_max_depth(const struct driver *d)
+{
+	return d->max_depth;
+}
+
+bool
+driver_has_own_dir(const struct driver *d)
+{
+	return d->info.table.own_dir != NULL;
+}
+
+/* ---- operations ---- */
+
+int
+driver_create(struct driver *d, const char *id, const char *parent,
+    struct imgd_error **err)
+{
+	const struct imgd_layer_opts opts = { .struct_size = sizeof(opts) };
+	struct held h, hp;
+	int r;
+
+	if (!digest_is_hex(id) || (parent != NULL && !digest_is_hex(parent)))
+		return bad_id(d, id, err);
+	hold(d, &h, id, false);
+	if (parent != NULL && d->threads == IMGD_THREADS_PER_LAYER)
+		hold(d, &hp, parent, /* is_shared= */ true);
+	r = d->info.table.create(d->h, id, parent, &opts, err);
+	if (parent != NULL && d->threads == IMGD_THREADS_PER_LAYER)
+		release(d, &hp);
+	release(d, &h);
+	return finish(d, "create", id, r, err);
+}
+
+int
+driver_seal(struct driver *d, const char *id, struct imgd_error **err)
+{
+	struct held h;
+	int r = 0;
+
+	if (!digest_is_hex(id))
+		return bad_id(d, id, err);
+	hold(d, &h, id, false);
+	if (d->info.table.seal != NULL)
+		r = d->info.table.seal(d->h, id, err);
+	release(d, &h);
+	return finish(d, "seal", id, r, err);
+}
+
+int
+driver_flush(struct driver *d, struct imgd_error **err)
+{
+	struct held h;
+	int r;
+
+	hold(d, &h, NULL, false);
+	if (d->info.table.flush != NULL)
+		r = d->info.table.flush(d->h, err);
+	else if (syncfs(d->home_fd) < 0)
+		r = imgd_error_set(err, errno, "syncfs: %s", strerror(errno));
+	else
+		r = 0;
+	release(d, &h);
+	return finish(d, "flush", NULL, r, err);
+}
+
+static struct user *
+find_user(struct driver *d, const char *id)
+{
+	struct user *u;
+
+	for (u = d->users; u != NULL; u = u->next)
+		if (strcmp(u->id, id) == 0)
+			return u;
+	return NULL;
+}
+
+int
+driver_remove(struct driver *d, const char *id, struct imgd_error **err)
+{
+	struct held h;
+	bool is_used;
+	int r;
+
+	if (!digest_is_hex(id))
+		return bad_id(d, id, err);
+	hold(d, &h, id, false);
+	pthread_mutex_lock(&d->mutex);
+	is_used = find_user(d, id) != NULL;
+	pthread_mutex_unlock(&d->mutex);
+	if (is_used)
+		r = imgd_error_set(err, EBUSY, "in use");
+	else
+		r = d->info.table.remove(d->h, id, err);
+	release(d, &h);
+	return finish(d, "remove", id, r, err);
+}
+
+int
+driver_exists(struct driver *d, const char *id, struct imgd_error **err)
+{
+	struct held h;
+	int r;
+
+	if (!digest_is_hex(id))
+		return bad_id(d, id, err);
+	hold(d, &h, id, /* is_shared= */ true);
+	r = d->info.table.exists(d->h, id, err);
+	release(d, &h);
+	return finish(d, "exists", id, r, err);
+}
+
+int
+driver_list(struct driver *d, imgd_layer_cb *cb, void *ctx,
+    struct imgd_error **err)
+{
+	struct held h;
+	int r;
+
+	if (d->info.table.list == NULL)
+		return imgd_error_set(err, EOPNOTSUPP,
+		    "driver %s: cannot list its layers", driver_name(d));
+	hold(d, &h, NULL, false);
+	r = d->info.table.list(d->h, cb, ctx, err);
+	release(d, &h);
+	return finish(d, "list", NULL, r, err);
+}
+
+int
+driver_get(struct driver *d, const char *id, char **ret_path,
+    struct imgd_error **err)
+{
+	struct user *u, *fresh;
+	struct held h;
+	int r;
+
+	if (!digest_is_hex(id))
+		return bad_id(d, id, err);
+	fresh = calloc(1, sizeof(*fresh));
+	if (fresh == NULL)
+		return imgd_error_set(err, ENOMEM, "out of memory");
+	hold(d, &h, id, false);
+	r = d->info.table.get(d->h, id, IMGD_GET_TREE, ret_path, err);
+	pthread_mutex_lock(&d->mutex);
+	u = find_user(d, id);
+	if (r >= 0 && u != NULL) {
+		u->count++;
+	} else if (r >= 0) {
+		memcpy(fresh->id, id, sizeof(fresh->id));
+		fresh->count = 1;
+		fresh->next = d->users;
+		d->users = fresh;
+		fresh = NULL;
+	}
+	pthread_mutex_unlock(&d->mutex);
+	release(d, &h);
+	free(fresh);
+	return finish(d, "get", id, r, err);
+}
+
+int
+driver_put(struct driver *d, const char *id, struct imgd_error **err)
+{
+	struct user **p, *u = NULL;
+	struct held h;
+	int r = 0;
+
+	if (!digest_is_hex(id))
+		return bad_id(d, id, err);
+	hold(d, &h, id, false);
+	pthread_mutex_lock(&d->mutex);
+	for (p = &d->users; *p != NULL; p = &(*p)->next)
+		if (strcmp((*p)->id, id) == 0)
+			break;
+	if (*p != NULL && --(*p)->count == 0) {
+		u = *p;
+		*p = u->next;
+	}
+	pthread_mutex_unlock(&d->mutex);
+	if (u != NULL)
+		r = d->info.table.put(d->h, id, IMGD_GET_TREE, err);
+	free(u);
+	release(d, &h);
+	return finish(d, "put", id, r, err);
+}
+
+int
+driver_own_dir(struct driver *d, const char *id, char **ret_path,
+    uint32_t *ret_whiteouts, struct imgd_error **err)
+{
+	struct held h;
+	int r;
+
+	if (!digest_is_hex(id))
+		return bad_id(d, id, err);
+	hold(d, &h, id, /* is_shared= */ true);
+	r = d->info.table.own_dir(d->h, id, ret_path, ret_whiteouts, err);
+	release(d, &h);
+	return finish(d, "own_dir", id, r, err);
+}
+
+struct kv_ctx {
+	driver_kv_cb *cb;
+	void *ctx;
+};
+
+static void
+kv_put(void *ctx, const char *key, const char *value)
+{
+	struct kv_ctx *k = ctx;
+
+	k->cb(k->ctx, key, value);
+}
+
+int
+driver_status(struct driver *d, driver_kv_cb *cb, void *ctx,
+    struct imgd_error **err)
+{
+	struct kv_ctx k = { cb, ctx };
+	struct imgd_kv kv = { sizeof(kv), &k, kv_put };
+	struct held h;
+	int r;
+
+	if (d->info.table.status == NULL)
+		return 0;
+	hold(d, &h, NULL, false);
+	r = d->info.table.status(d->h, &kv, err);
+	release(d, &h);
+	return finish(d, "status", NULL, r, err);
+}
+
+int
+driver_metadata(struct driver *d, const char *id, driver_kv_cb *cb, void *ctx,
+    struct imgd_error **err)
+{
+	struct kv_ctx k = { cb, ctx };
+	struct imgd_kv kv = { sizeof(kv), &k, kv_put };
+	struct held h;
+	int r;
+
+	if (!digest_is_hex(id))
+		return bad_id(d, id, err);
+	if (d->info.table.metadata == NULL)
+		return 0;
+	hold(d, &h, id, /* is_shared= */ true);
+	r = d->info.table.metadata(d->h, id, &kv, err);
+	release(d, &h);
+	return finish(d, "metadata", id, r, err);
+}

@@ -1,0 +1,9 @@
+#ifndef CORE_EXEC_H
+#define CORE_EXEC_H
+
+struct engine;
+
+/* Main thread: start what engine_exec asked for, reap what ended. */
+void exec_serve(struct engine *e);
+
+#endif

@@ -1,0 +1,129 @@
+#include "config.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "core/layer-pack.h"
+#include "core/mount.h"
+#include "core/protocol.h"
+#include "lib/cleanup.h"
+#include "lib/fs-at.h"
+#include "lib/message.h"
+
+/* Receive the packer's next message; its failure becomes ours. */
+static int
+hear(int sock, uint32_t type, struct message *m, struct imgd_error **err)
+{
+	struct pollfd p = { .fd = sock, .events = POLLIN };
+	int r;
+
+	/* The time-out of the socket is for within a message. */
+	while ((r = poll(&p, 1, -1)) < 0 && errno == EINTR)
+		;
+	r = message_recv(sock, PROTOCOL_MAX_BYTES, m, err);
+	if (r < 0)
+		return r;
+	if (r == 0)
+		return imgd_error_set(err, EPIPE, "the packer died");
+	if (m->type == WORKER_FAILED)
+		return message_get_error(m, err);
+	if (m->type != type)
+		return imgd_error_set(err, IMGD_E_PROTOCOL,
+		    "packer: unexpected message %u", (unsigned int)m->type);
+	return 0;
+}
+
+static int
+run_packer(int sock, int tree_fd, int recipe_fd, int out_fd,
+    char ret_diff_id[DIGEST_STR_SIZE], struct imgd_error **err)
+{
+	cleanup(message_done) struct message m;
+	const char *diff_id;
+	int r;
+
+	message_init(&m, 0);
+	r = hear(sock, WORKER_READY, &m, err);
+	if (r >= 0)
+		r = message_end(&m, err);
+	message_done(&m);
+	if (r < 0)
+		return r;
+	message_init(&m, PACK_START);
+	message_put_fd(&m, tree_fd);
+	message_put_fd(&m, recipe_fd);
+	message_put_fd(&m, out_fd);
+	r = message_send(sock, &m, err);
+	if (r >= 0)
+		r = hear(sock, PACK_DONE, &m, err);
+	if (r < 0)
+		return r;
+	diff_id = message_get_str(&m);
+	r = message_end(&m, err);
+	if (r < 0)
+		return r;
+	if (!digest_is_valid(diff_id))
+		return imgd_error_set(err, IMGD_E_PROTOCOL,
+		    "packer: malformed digest");
+	memcpy(ret_diff_id, diff_id, DIGEST_STR_SIZE);
+	return 0;
+}
+
+static int
+open_recipe(struct engine *e, const char *key, int *ret_fd,
+    struct imgd_error **err)
+{
+	cleanup_close int dir_fd = fs_open_dir(e->store->root_fd, "recipes",
+	    err);
+	int fd;
+
+	if (dir_fd < 0)
+		return dir_fd;
+	fd = openat(dir_fd, key, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0)
+		return imgd_error_set(err, errno, "recipe: %s",
+		    strerror(errno));
+	*ret_fd = fd;
+	return 0;
+}
+
+int
+layer_pack(struct engine *e, struct driver *d, const char *key, int out_fd,
+    char ret_diff_id[DIGEST_STR_SIZE], struct imgd_error **err)
+{
+	cleanup_close int recipe_fd = -EBADF, tree_fd = -EBADF;
+	cleanup_close int null_fd = -EBADF, sock = -EBADF;
+	cleanup_free char *path = NULL;
+	int pidfd = -EBADF, r;
+
+	if (out_fd < 0) {
+		null_fd = open("/dev/null", O_WRONLY | O_CLOEXEC);
+		if (null_fd < 0)
+			return imgd_error_set(err, errno, "/dev/null: %s",
+			    strerror(errno));
+		out_fd = null_fd;
+	}
+	r = open_recipe(e, key, &recipe_fd, err);
+	if (r >= 0)
+		r = driver_get(d, key, &path, err);
+	if (r < 0)
+		return r;
+	r = tree_clone(path, &tree_fd, err);
+	if (r >= 0)
+		r = engine_spawn(e, SPAWN_PACKER, &sock, &pidfd, err);
+	if (r >= 0)
+		r = run_packer(sock, tree_fd, recipe_fd, out_fd, ret_diff_id,
+		    err);
+	close_fd(&sock);
+	/* Its clone of the mount must be gone before the put. */
+	worker_end(&pidfd);
+	close_fd(&tree_fd);
+	if (r < 0) {
+		(void)driver_put(d, key, NULL);
+		return r;
+	}
+	return driver_put(d, key, err);
+}

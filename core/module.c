@@ -1,0 +1,73 @@
+#include "config.h"
+
+#include <dlfcn.h>
+#include <errno.h>
+#include <libgen.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "core/module.h"
+#include "lib/cleanup.h"
+#include "lib/strbuf.h"
+
+int
+module_dir(char **ret_dir, struct imgd_error **err)
+{
+	static const char program[] = IMGD_BINDIR "/imgd";
+	char exe[PATH_MAX];
+	ssize_t n = readlink("/proc/self/exe", exe, sizeof(exe) - 1);
+
+	if (n < 0)
+		return imgd_error_set(err, errno, "/proc/self/exe: %s",
+		    strerror(errno));
+	exe[n] = '\0';
+	if (str_ends(exe, program))
+		exe[(size_t)n - strlen(program)] = '\0';
+	else
+		exe[0] = '\0';
+	if (asprintf(ret_dir, "%s%s", exe, IMGD_PKGLIBDIR) < 0)
+		return imgd_error_set(err, ENOMEM, "out of memory");
+	return 0;
+}
+
+static int
+check_owner(const char *path, mode_t type, struct imgd_error **err)
+{
+	struct stat st;
+
+	if (stat(path, &st) < 0)
+		return imgd_error_set(err, errno, "%s: %s", path,
+		    strerror(errno));
+	if ((st.st_mode & S_IFMT) != type)
+		return imgd_error_set(err, EINVAL, "%s: not a %s", path,
+		    type == S_IFDIR ? "directory" : "regular file");
+	if ((st.st_uid != 0 && st.st_uid != geteuid()) ||
+	    (st.st_mode & 0022) != 0)
+		return imgd_error_set(err, EPERM,
+		    "%s: not loaded, others may write it", path);
+	return 0;
+}
+
+int
+module_load(const char *path, void **ret_module, struct imgd_error **err)
+{
+	cleanup_free char *copy = strdup(path);
+	void *m;
+	int r;
+
+	if (copy == NULL)
+		return imgd_error_set(err, ENOMEM, "out of memory");
+	r = check_owner(path, S_IFREG, err);
+	if (r >= 0)
+		r = check_owner(dirname(copy), S_IFDIR, err);
+	if (r < 0)
+		return r;
+	m = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+	if (m == NULL)
+		return imgd_error_set(err, ENOEXEC, "%s", dlerror());
+	*ret_module = m;
+	return 0;
+}

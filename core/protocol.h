@@ -1,0 +1,100 @@
+/*
+ * The messages between imgd's processes.  Forms are written as in
+ * lib/message.h: u32, u64, str, bytes, fd, error = u32 str.
+ */
+#ifndef CORE_PROTOCOL_H
+#define CORE_PROTOCOL_H
+
+#include "lib/limits.h"
+
+/* Largest payload either side accepts, beside what names a document. */
+#define PROTOCOL_MAX_BYTES  (64u << 10)
+#define PROTOCOL_MAX_DOC    (LIMIT_CONFIG_BYTES + (64u << 10))
+
+/* A worker's side that stalls within a message is given up after this. */
+#define PROTOCOL_TIMEOUT_S  30
+
+/* Well-known descriptors of an exec'd worker. */
+#define WORKER_SOCKET_FD   3 /* its messages */
+#define WORKER_LIVENESS_FD 4 /* read end; end of file: the engine is gone */
+#define WORKER_LOCK_FD     5 /* workers.lock, held shared */
+
+/* ---- client and engine, on ROOT/sock ---- */
+enum {
+	/* client: str name, u32 n, n str arguments, u32 n, n (str key, str
+	 * value) */
+	JOB_RUN = 1,
+	/* engine: str, one JSON object of the job's output stream */
+	JOB_OUTPUT,
+	/* engine: the job is done: str result */
+	JOB_DONE,
+	/* engine: the job failed: error */
+	JOB_FAILED,
+	/* engine: it is ending, start over */
+	JOB_GOING
+};
+
+/* ---- engine and spawner ---- */
+enum {
+	/* engine: u32 SPAWN_*, fd of the worker's socket */
+	SPAWN_RUN = 100,
+	/* spawner: fd, a pidfd of the child */
+	SPAWN_DONE,
+	/* spawner: error */
+	SPAWN_FAILED
+};
+#define SPAWN_UNPACKER 1u
+#define SPAWN_PACKER   2u
+
+/* ---- engine and puller ---- */
+enum {
+	/* engine, first: session parameters, see puller_params_put */
+	PULLER_START = 200,
+	/* engine: u32 layer, str blob digest, u64 size, str media type,
+	 * u32 n, n str urls, fd to write the tar to */
+	PULLER_FETCH,
+	/* puller: u32 enum registry_doc, str media type, str digest, bytes */
+	PULLER_DOC,
+	/* puller: str digest; the name still means the digest known */
+	PULLER_UNCHANGED,
+	/* puller: str digest of what the name points to; all documents sent */
+	PULLER_RESOLVED,
+	/* puller: u32 layer, u64 bytes of the blob so far */
+	PULLER_PROGRESS,
+	/* puller: u32 layer, u64 blob bytes, u64 tar bytes: verified, whole */
+	PULLER_LAYER_DONE,
+	/* puller: u32 layer, error */
+	PULLER_LAYER_FAILED,
+	/* puller: error; no further message follows */
+	PULLER_FAILED,
+	/* puller, for "all tags": str tag; then PULLER_RESOLVED with "" */
+	PULLER_TAG
+};
+
+/* ---- engine and unpacker ---- */
+enum {
+	/* worker, first */
+	WORKER_READY = 300,
+	/* engine: u32 IMGD_WH_*, u32 is_base; fds: directory, tar, recipe,
+	 * scratch */
+	UNPACK_START,
+	/* unpacker: the parent's tree is needed */
+	UNPACK_NEED_PARENT,
+	/* engine: fd of the parent's tree */
+	UNPACK_PARENT,
+	/* unpacker: str name, bytes value, fd; wants a trusted.* attribute */
+	UNPACK_SET_TRUSTED,
+	/* engine: the attribute is set */
+	UNPACK_TRUSTED_SET,
+	/* either: error, final */
+	WORKER_FAILED,
+	/* unpacker: str diff_id, u64 tar bytes, u64 content bytes, u64
+	 * entries */
+	UNPACK_DONE,
+	/* engine: fds: tree, recipe, output */
+	PACK_START,
+	/* packer: str diff_id */
+	PACK_DONE
+};
+
+#endif

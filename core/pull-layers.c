@@ -1,0 +1,335 @@
+/* The layers of a pull side by side. */
+#include "config.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/protocol.h"
+#include "core/pull.h"
+#include "lib/cleanup.h"
+#include "lib/message.h"
+
+/* Foreign layers and slots are looked at this often. */
+#define LOOK_MS 100
+
+static bool
+is_done(const struct pull_layer *l)
+{
+	return l->state == LAYER_PRESENT || l->state == LAYER_SEALED;
+}
+
+static bool
+parent_is_done(const struct pull *p, size_t i)
+{
+	return i == 0 || is_done(&p->layers[i - 1]);
+}
+
+/* ---- slots: how many layers are on their way at once ---- */
+
+/* The lowest layer that is not done always gets one, so nothing waits for
+ * ever; all others share what is left of the engine's. */
+static bool
+take_slot(struct pull *p, struct pull_layer *l, bool is_lowest)
+{
+	struct engine *e = p->engine;
+
+	if (l->holds_slot)
+		return true;
+	pthread_mutex_lock(&e->mutex);
+	if (is_lowest ||
+	    e->n_transfers < e->config->max_concurrent_downloads) {
+		e->n_transfers++;
+		l->holds_slot = true;
+	}
+	pthread_mutex_unlock(&e->mutex);
+	return l->holds_slot;
+}
+
+static void
+give_slot(struct pull *p, struct pull_layer *l)
+{
+	if (!l->holds_slot)
+		return;
+	l->holds_slot = false;
+	pthread_mutex_lock(&p->engine->mutex);
+	p->engine->n_transfers--;
+	pthread_mutex_unlock(&p->engine->mutex);
+}
+
+/* ---- layers of other pulls ---- */
+
+static void
+look_at_foreign(struct pull *p)
+{
+	struct engine *e = p->engine;
+	size_t i;
+
+	for (i = 0; i < p->n_layers; i++) {
+		struct pull_layer *l = &p->layers[i];
+		const char *status = NULL;
+
+		if (l->state != LAYER_FOREIGN)
+			continue;
+		pthread_mutex_lock(&e->mutex);
+		if (l->flight->state == FLIGHT_SEALED) {
+			l->state = LAYER_SEALED;
+			l->content_bytes = l->flight->content_bytes;
+			l->tar_bytes = l->flight->tar_bytes;
+			status = "Pull complete";
+		} else if (l->flight->state == FLIGHT_ORPHAN) {
+			l->flight->state = FLIGHT_ACTIVE;
+			l->state = LAYER_WAITING;
+			l->is_takeover = true;
+			status = "Waiting";
+		}
+		pthread_mutex_unlock(&e->mutex);
+		if (status != NULL)
+			pull_set_progress(p, i, status, 0, 0);
+	}
+}
+
+/* ---- moving on ---- */
+
+static bool
+may_begin(const struct pull *p, size_t i)
+{
+	const struct pull_layer *parent;
+
+	if (parent_is_done(p, i))
+		return true;
+	parent = &p->layers[i - 1];
+	return driver_has(p->driver, IMGD_CAP_INDEPENDENT) &&
+	    (parent->state == LAYER_RUNNING ||
+		parent->state == LAYER_UNPACKED);
+}
+
+static int
+advance_layer(struct pull *p, size_t i, bool is_lowest, size_t *n_running,
+    struct imgd_error **err)
+{
+	struct pull_layer *l = &p->layers[i];
+	size_t limit = 2 * (size_t)p->engine->config->max_concurrent_downloads;
+	int r = 0;
+
+	if (l->state == LAYER_RUNNING && l->is_fetched && l->is_unpacked) {
+		give_slot(p, l);
+		r = layer_complete(p, i, err);
+	}
+	if (r >= 0 && l->state == LAYER_UNPACKED && parent_is_done(p, i)) {
+		r = layer_seal(p, i, err);
+		if (r >= 0)
+			pull_set_progress(p, i, "Pull complete", 0, 0);
+	}
+	if (r >= 0 && l->state == LAYER_RUNNING && l->wants_parent &&
+	    !l->has_parent && parent_is_done(p, i) &&
+	    take_slot(p, l, is_lowest))
+		r = layer_give_parent(p, i, err);
+	if (r >= 0 && l->state == LAYER_WAITING && may_begin(p, i) &&
+	    (is_lowest || *n_running < limit) &&
+	    take_slot(p, l, is_lowest)) {
+		pull_set_progress(p, i, "Downloading", 0,
+		    l->blob->size_bytes);
+		r = layer_begin(p, i, err);
+	}
+	*n_running += l->state == LAYER_RUNNING;
+	return r;
+}
+
+/* Returns 1 when every layer is done. */
+static int
+advance(struct pull *p, size_t *ret_failed, struct imgd_error **err)
+{
+	size_t i, n_running = 0;
+	bool is_lowest = true;
+
+	for (i = 0; i < p->n_layers; i++) {
+		int r;
+
+		if (is_done(&p->layers[i]))
+			continue;
+		r = advance_layer(p, i, is_lowest, &n_running, err);
+		if (r < 0) {
+			*ret_failed = i;
+			return r;
+		}
+		if (!is_done(&p->layers[i]))
+			is_lowest = false;
+	}
+	return is_lowest;
+}
+
+/* ---- hearing ---- */
+
+static int
+layer_index(struct pull *p, struct message *m, size_t *ret_index,
+    struct imgd_error **err)
+{
+	uint32_t i = message_get_u32(m);
+
+	if (i >= p->n_layers || p->layers[i].state != LAYER_RUNNING ||
+	    p->layers[i].is_fetched)
+		return imgd_error_set(err, IMGD_E_PROTOCOL,
+		    "puller: spoke of layer %u", (unsigned int)i);
+	*ret_index = i;
+	return 0;
+}
+
+/*
+ * Read one message of the puller.
+ *
+ * A layer's failure is an error with *ret_failed set; if it failed only
+ * because its unpacker is gone, the unpacker tells why: 0.
+ */
+static int
+hear_puller(struct pull *p, size_t *ret_failed, struct imgd_error **err)
+{
+	cleanup(message_done) struct message m;
+	struct pull_layer *l;
+	uint64_t bytes;
+	size_t i = 0;
+	int r;
+
+	message_init(&m, 0);
+	r = message_recv(p->puller_sock, PROTOCOL_MAX_BYTES, &m, err);
+	if (r == 0)
+		r = imgd_error_set(err, EPIPE, "the puller died");
+	if (r < 0)
+		return r;
+	if (m.type == PULLER_FAILED)
+		return message_get_error(&m, err);
+	r = layer_index(p, &m, &i, err);
+	if (r < 0)
+		return r;
+	l = &p->layers[i];
+	switch (m.type) {
+	case PULLER_PROGRESS:
+		bytes = message_get_u64(&m);
+		pull_set_progress(p, i, "Downloading", bytes,
+		    l->blob->size_bytes);
+		return message_end(&m, err);
+	case PULLER_LAYER_DONE:
+		l->is_fetched = true;
+		l->blob_bytes = message_get_u64(&m);
+		l->fetched_tar_bytes = message_get_u64(&m);
+		pull_set_progress(p, i, "Download complete", 0, 0);
+		return message_end(&m, err);
+	case PULLER_LAYER_FAILED: {
+		cleanup_error struct imgd_error *why = NULL;
+
+		r = message_get_error(&m, &why);
+		if (r == -ECANCELED && l->sock >= 0)
+			return 0;
+		*ret_failed = i;
+		return imgd_error_set(err, -r, "%s", imgd_error_msg(why));
+	}
+	default:
+		return imgd_error_set(err, IMGD_E_PROTOCOL,
+		    "puller: unexpected message %u", (unsigned int)m.type);
+	}
+}
+
+/*
+ * An unpacker failed.  If that is because its tar was cut short, the puller
+ * has said why before it closed the pipe: that is the better word.
+ */
+static int
+explain(struct pull *p, size_t index, int code, struct imgd_error **err)
+{
+	struct pollfd fd = { .fd = p->puller_sock, .events = POLLIN };
+
+	while (poll(&fd, 1, 0) > 0) {
+		cleanup_error struct imgd_error *why = NULL;
+		size_t failed = p->n_layers;
+		int r = hear_puller(p, &failed, &why);
+
+		if (r < 0 && (failed == index || failed == p->n_layers)) {
+			imgd_error_free(*err);
+			*err = NULL;
+			return imgd_error_set(err, -r, "%s",
+			    imgd_error_msg(why));
+		}
+		if (r < 0)
+			break;
+	}
+	return code;
+}
+
+static int
+hear_layers(struct pull *p, const struct pollfd *fds, size_t *ret_failed,
+    struct imgd_error **err)
+{
+	size_t i;
+
+	for (i = 0; i < p->n_layers; i++) {
+		struct pull_layer *l = &p->layers[i];
+		int r;
+
+		if (l->sock < 0 || fds[1 + i].revents == 0)
+			continue;
+		r = layer_hear(p, i, err);
+		if (r < 0) {
+			*ret_failed = i;
+			return explain(p, i, r, err);
+		}
+		if (l->wants_parent && !l->has_parent)
+			give_slot(p, l);
+	}
+	return 0;
+}
+
+static int
+step(struct pull *p, struct pollfd *fds, size_t *ret_failed,
+    struct imgd_error **err)
+{
+	size_t i;
+	int r;
+
+	if (atomic_load(&p->is_cancelled))
+		return imgd_error_set(err, ECANCELED, "cancelled");
+	look_at_foreign(p);
+	r = advance(p, ret_failed, err);
+	if (r != 0)
+		return r;
+	fds[0] = (struct pollfd) { .fd = p->puller_sock, .events = POLLIN };
+	for (i = 0; i < p->n_layers; i++)
+		fds[1 + i] = (struct pollfd) { .fd = p->layers[i].sock,
+			.events = POLLIN };
+	if (poll(fds, p->n_layers + 1, LOOK_MS) <= 0)
+		return 0;
+	if (fds[0].revents != 0) {
+		r = hear_puller(p, ret_failed, err);
+		if (r < 0)
+			return r;
+	}
+	return hear_layers(p, fds, ret_failed, err);
+}
+
+int
+pull_layers(struct pull *p, struct imgd_error **err)
+{
+	cleanup_free struct pollfd *fds = NULL;
+	size_t i, failed = p->n_layers;
+	char label[32];
+	int r;
+
+	fds = calloc(p->n_layers + 1, sizeof(*fds));
+	if (fds == NULL)
+		return imgd_error_set(err, ENOMEM, "out of memory");
+	driver_set_cancel(&p->is_cancelled);
+	do
+		r = step(p, fds, &failed, err);
+	while (r == 0);
+	driver_set_cancel(NULL);
+	if (r > 0)
+		return 0;
+	for (i = 0; i < p->n_layers; i++) {
+		layer_abort(p, i);
+		give_slot(p, &p->layers[i]);
+	}
+	if (failed < p->n_layers)
+		return imgd_error_prefix(err, "%s",
+		    pull_layer_label(p, failed, label));
+	return r;
+}

@@ -1,0 +1,399 @@
+/* From the registry's documents to rows: what there is to do. */
+#include "config.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/statvfs.h>
+
+#include "core/protocol.h"
+#include "core/pull.h"
+#include "lib/cleanup.h"
+#include "lib/message.h"
+#include "lib/strbuf.h"
+#include "registry/session.h"
+
+/* Left free for the database and everybody else. */
+#define RESERVE_BYTES (16u << 20)
+
+/* What the next document must be. */
+struct expectation {
+	char digest[DIGEST_STR_SIZE]; /* "" = any */
+	uint64_t size_bytes;
+	bool is_config;
+	unsigned int n_docs;
+};
+
+static int
+keep_bytes(char **to, size_t *to_len, const void *data, size_t len,
+    struct imgd_error **err)
+{
+	char *copy = malloc(len + 1);
+
+	if (copy == NULL)
+		return imgd_error_set(err, ENOMEM, "out of memory");
+	memcpy(copy, data, len);
+	copy[len] = '\0';
+	free(*to);
+	*to = copy;
+	*to_len = len;
+	return 0;
+}
+
+static void
+expect(struct expectation *x, const struct descriptor *d, bool is_config)
+{
+	memcpy(x->digest, d->digest, DIGEST_STR_SIZE);
+	x->size_bytes = d->size_bytes;
+	x->is_config = is_config;
+}
+
+static int
+take_manifest(struct pull *p, struct expectation *x, const char *media_type,
+    const void *data, size_t len, struct imgd_error **err)
+{
+	cleanup(manifest_freep) struct manifest *m = NULL;
+	const struct descriptor *entry;
+	struct platform want;
+	bool has_want = p->params.platform[0] != '\0';
+	int r;
+
+	r = manifest_parse(media_type, data, len, &m, err);
+	if (r >= 0 && has_want)
+		r = platform_parse(p->params.platform, &want, err);
+	if (r < 0)
+		return r;
+	if (m->kind == MANIFEST_INDEX) {
+		r = manifest_select(m, has_want ? &want : NULL, &entry, err);
+		if (r >= 0)
+			expect(x, entry, false);
+		return r;
+	}
+	p->image.manifest_type = strdup(m->media_type);
+	if (p->image.manifest_type == NULL)
+		return imgd_error_set(err, ENOMEM, "out of memory");
+	expect(x, &m->config, true);
+	r = keep_bytes(&p->image.manifest, &p->image.manifest_len, data, len,
+	    err);
+	p->manifest = take_ptr(&m);
+	return r;
+}
+
+static int
+take_config(struct pull *p, const char *digest, const void *data, size_t len,
+    struct imgd_error **err)
+{
+	int r;
+
+	r = image_config_parse(data, len, &p->config, err);
+	if (r >= 0)
+		r = manifest_check_config(p->manifest, p->config, err);
+	if (r >= 0)
+		r = keep_bytes(&p->image.config, &p->image.config_len, data,
+		    len, err);
+	if (r < 0)
+		return r;
+	p->image.id = strdup(digest);
+	return p->image.id != NULL
+	    ? 0
+	    : imgd_error_set(err, ENOMEM, "out of memory");
+}
+
+/* The puller has checked these too; here it is done by somebody who cannot be
+ * talked to by the registry. */
+static int
+take_doc(struct pull *p, struct expectation *x, struct message *m,
+    struct imgd_error **err)
+{
+	char digest[DIGEST_STR_SIZE];
+	const char *media_type, *claimed;
+	const void *data;
+	size_t len;
+	int r;
+
+	(void)message_get_u32(m);
+	media_type = message_get_str(m);
+	claimed = message_get_str(m);
+	data = message_get_bytes(m, &len);
+	r = message_end(m, err);
+	if (r >= 0)
+		r = digest_of(data, len, digest, err);
+	if (r < 0)
+		return r;
+	if (x->n_docs++ > 4 || p->config != NULL ||
+	    strcmp(claimed, digest) != 0)
+		return imgd_error_set(err, IMGD_E_PROTOCOL,
+		    "puller: unexpected document %s", digest);
+	if (x->digest[0] != '\0' && strcmp(digest, x->digest) != 0)
+		return imgd_error_set(err, IMGD_E_DIGEST,
+		    "%s: digest mismatch: expected %s, got %s",
+		    x->is_config ? "config" : "manifest", x->digest, digest);
+	if (x->size_bytes != 0 && x->size_bytes != len)
+		return imgd_error_set(err, IMGD_E_DIGEST,
+		    "%s: %s has %zu bytes, not %ju",
+		    x->is_config ? "config" : "manifest", x->digest, len,
+		    (uintmax_t)x->size_bytes);
+	if (x->n_docs == 1)
+		memcpy(p->top_digest, digest, DIGEST_STR_SIZE);
+	if (x->is_config)
+		return take_config(p, digest, data, len, err);
+	return take_manifest(p, x, media_type, data, len, err);
+}
+
+static int
+take_unchanged(struct pull *p, struct message *m, struct imgd_error **err)
+{
+	const char *digest = message_get_str(m);
+	int r = message_end(m, err);
+
+	if (r < 0)
+		return r;
+	if (p->params.known_digest[0] == '\0' ||
+	    strcmp(digest, p->params.known_digest) != 0)
+		return imgd_error_set(err, IMGD_E_PROTOCOL,
+		    "puller: unchanged, but nothing was known");
+	memcpy(p->top_digest, digest, DIGEST_STR_SIZE);
+	return 1;
+}
+
+/* The layers' three digests, from manifest and config. */
+static int
+name_layers(struct pull *p, struct imgd_error **err)
+{
+	const char *parent = NULL;
+	size_t i, n = p->manifest->n_layers;
+	int r;
+
+	p->layers = calloc(n + 1, sizeof(*p->layers));
+	p->image.layers = calloc(n + 1, sizeof(*p->image.layers));
+	if (p->layers == NULL || p->image.layers == NULL)
+		return imgd_error_set(err, ENOMEM, "out of memory");
+	for (i = 0; i < n; i++) {
+		struct pull_layer *l = &p->layers[i];
+		struct image_layer *il = &p->image.layers[i];
+
+		l->sock = l->pidfd = -EBADF;
+		l->blob = &p->manifest->layers[i];
+		memcpy(l->diff_id, p->config->diff_ids[i], DIGEST_STR_SIZE);
+		r = digest_chain(parent, l->diff_id, l->chain_id, err);
+		if (r < 0)
+			return r;
+		parent = l->chain_id;
+		p->n_layers++;
+		p->image.n_layers++;
+		il->diff_id = strdup(l->diff_id);
+		il->chain_id = strdup(l->chain_id);
+		il->blob_digest = strdup(l->blob->digest);
+		il->media_type = strdup(l->blob->media_type);
+		il->size_bytes = l->blob->size_bytes;
+		if (il->diff_id == NULL || il->chain_id == NULL ||
+		    il->blob_digest == NULL || il->media_type == NULL)
+			return imgd_error_set(err, ENOMEM, "out of memory");
+	}
+	return 0;
+}
+
+int
+pull_resolve(struct pull *p, struct imgd_error **err)
+{
+	struct expectation x = { .is_config = false };
+	int r = 0;
+
+	if (p->ref.digest != NULL)
+		memcpy(x.digest, p->ref.digest, DIGEST_STR_SIZE);
+	for (;;) {
+		cleanup(message_done) struct message m;
+		struct pollfd fd = { .fd = p->puller_sock, .events = POLLIN };
+
+		message_init(&m, 0);
+		if (atomic_load(&p->is_cancelled))
+			return imgd_error_set(err, ECANCELED, "cancelled");
+		if (poll(&fd, 1, 100) <= 0)
+			continue;
+		r = message_recv(p->puller_sock, PROTOCOL_MAX_DOC, &m, err);
+		if (r == 0)
+			r = imgd_error_set(err, EPIPE, "the puller died");
+		if (r < 0)
+			return r;
+		switch (m.type) {
+		case PULLER_DOC:
+			r = take_doc(p, &x, &m, err);
+			if (r < 0)
+				return r;
+			break;
+		case PULLER_UNCHANGED:
+			return take_unchanged(p, &m, err);
+		case PULLER_FAILED:
+			return message_get_error(&m, err);
+		case PULLER_RESOLVED:
+			if (p->config == NULL)
+				return imgd_error_set(err, IMGD_E_PROTOCOL,
+				    "puller: resolved without a config");
+			return name_layers(p, err);
+		default:
+			return imgd_error_set(err, IMGD_E_PROTOCOL,
+			    "puller: unexpected message %u",
+			    (unsigned int)m.type);
+		}
+	}
+}
+
+/* ---- the plan ---- */
+
+static struct flight *
+find_flight(struct engine *e, struct driver *d, const char *chain_id)
+{
+	struct flight *f;
+
+	for (f = e->flights; f != NULL; f = f->next)
+		if (f->driver == d && strcmp(f->chain_id, chain_id) == 0)
+			return f;
+	return NULL;
+}
+
+/* Find the layer, or join who fetches it, or begin a flight. */
+static int
+plan_layer(struct pull *p, struct pull_layer *l, struct imgd_error **err)
+{
+	cleanup(layer_row_done) struct layer_row row = { 0 };
+	cleanup_error struct imgd_error *e = NULL;
+	struct engine *eng = p->engine;
+	struct flight *f;
+	int r;
+
+	r = tagstore_layer(eng->store->tags, driver_name(p->driver),
+	    l->chain_id, &row, &e);
+	if (r >= 0) {
+		memcpy(l->key, row.key, sizeof(l->key));
+		l->state = LAYER_PRESENT;
+		return 0;
+	}
+	if (r != -ENOENT)
+		return imgd_error_set(err, -r, "%s", imgd_error_msg(e));
+	pthread_mutex_lock(&eng->mutex);
+	f = find_flight(eng, p->driver, l->chain_id);
+	if (f != NULL) {
+		f->n_refs++;
+		l->state = LAYER_FOREIGN;
+	} else {
+		f = calloc(1, sizeof(*f));
+		r = f == NULL ? -ENOMEM : str_random_key(f->key, NULL);
+		if (f != NULL && r >= 0) {
+			f->driver = p->driver;
+			memcpy(f->chain_id, l->chain_id, DIGEST_STR_SIZE);
+			f->n_refs = 1;
+			f->next = eng->flights;
+			eng->flights = f;
+			l->state = LAYER_WAITING;
+		} else {
+			free(f);
+			f = NULL;
+		}
+	}
+	pthread_mutex_unlock(&eng->mutex);
+	if (f == NULL)
+		return imgd_error_set(err, ENOMEM, "out of memory");
+	l->flight = f;
+	memcpy(l->key, f->key, sizeof(l->key));
+	return 0;
+}
+
+static int
+check_depth(struct pull *p, struct imgd_error **err)
+{
+	uint32_t max = driver_max_depth(p->driver);
+
+	if (p->n_layers > LIMIT_LAYERS)
+		return imgd_error_set(err, IMGD_E_LIMIT,
+		    "the image has %zu layers, more than %d", p->n_layers,
+		    LIMIT_LAYERS);
+	if (max != 0 && p->n_layers > max)
+		return imgd_error_set(err, IMGD_E_LIMIT,
+		    "the image has %zu layers, driver %s mounts at most %u",
+		    p->n_layers, driver_name(p->driver), (unsigned int)max);
+	return 0;
+}
+
+/* A layer is at least about as large unpacked as packed. */
+static int
+check_space(struct pull *p, struct imgd_error **err)
+{
+	uint64_t need = RESERVE_BYTES, have;
+	struct statvfs vfs;
+	size_t i;
+
+	for (i = 0; i < p->n_layers; i++)
+		if (p->layers[i].state == LAYER_WAITING &&
+		    __builtin_add_overflow(need, p->layers[i].blob->size_bytes,
+			&need))
+			return imgd_error_set(err, IMGD_E_LIMIT,
+			    "the layers' sizes make no sense");
+	if (fstatvfs(p->engine->store->root_fd, &vfs) < 0)
+		return imgd_error_set(err, errno, "%s: %s",
+		    p->engine->store->root, strerror(errno));
+	have = (uint64_t)vfs.f_bavail * vfs.f_frsize;
+	if (need > RESERVE_BYTES && need > have) {
+		char a[32], b[32];
+
+		return imgd_error_set(err, ENOSPC,
+		    "%s: no space: the image needs at least %s, %s are free",
+		    p->engine->store->root, str_size(need, a),
+		    str_size(have, b));
+	}
+	return 0;
+}
+
+static int
+commit_intents(struct pull *p, struct imgd_error **err)
+{
+	cleanup_free char *reference = reference_canonical(&p->ref);
+	cleanup_free struct layer_intent *intents = NULL;
+	size_t i;
+	int r;
+
+	intents = calloc(p->n_layers + 1, sizeof(*intents));
+	if (intents == NULL || reference == NULL)
+		return imgd_error_set(err, ENOMEM, "out of memory");
+	for (i = 0; i < p->n_layers; i++) {
+		struct pull_layer *l = &p->layers[i];
+
+		intents[i] = (struct layer_intent) {
+			.key = l->key,
+			.chain_id = l->chain_id,
+			.diff_id = l->diff_id,
+			.parent = i > 0 ? p->layers[i - 1].key : NULL,
+			.is_new = l->state == LAYER_WAITING,
+		};
+	}
+	r = str_random_key(p->id, err);
+	if (r >= 0)
+		r = tagstore_pull_begin(p->engine->store->tags, p->id,
+		    reference, driver_name(p->driver), intents, p->n_layers,
+		    err);
+	if (r >= 0)
+		p->has_rows = true;
+	return r;
+}
+
+int
+pull_plan(struct pull *p, struct imgd_error **err)
+{
+	size_t i;
+	int r = check_depth(p, err);
+
+	if (r < 0)
+		return r;
+	pthread_mutex_lock(&p->engine->plan_mutex);
+	for (i = 0; i < p->n_layers && r >= 0; i++)
+		r = plan_layer(p, &p->layers[i], err);
+	if (r >= 0)
+		r = check_space(p, err);
+	if (r >= 0)
+		r = commit_intents(p, err);
+	/* Nobody may join a flight whose row is not there. */
+	if (r < 0)
+		pull_release_flights(p, /* is_published= */ false);
+	pthread_mutex_unlock(&p->engine->plan_mutex);
+	return r;
+}

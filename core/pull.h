@@ -1,0 +1,164 @@
+/*
+ * The pull: pool, plan, transfer, publication.
+ *
+ * Each pull in flight has a thread of its own; the jobs that asked for it
+ * watch.  Layers in flight ("flights") are shared between pulls: one owner
+ * fetches, the others wait for the outcome and take over if it fails.
+ */
+#ifndef CORE_PULL_H
+#define CORE_PULL_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "core/engine.h"
+#include "core/puller-params.h"
+#include "lib/digest.h"
+#include "registry/manifest.h"
+#include "registry/reference.h"
+#include "tagstore/tagstore.h"
+
+/* ---- layers in flight; fields guarded by engine.mutex ---- */
+
+enum flight_state {
+	FLIGHT_ACTIVE, /* its owner fetches it */
+	FLIGHT_SEALED, /* in the driver, sealed, not yet published */
+	FLIGHT_ORPHAN  /* its owner failed: whoever wants it takes it over */
+};
+
+struct flight {
+	struct flight *next;
+	struct driver *driver;
+	char chain_id[DIGEST_STR_SIZE];
+	char key[65];
+	enum flight_state state;
+	unsigned int n_refs; /* pulls that want it */
+	uint64_t content_bytes, tar_bytes; /* once sealed */
+};
+
+/* ---- one layer of one pull ---- */
+
+enum layer_state {
+	LAYER_PRESENT,  /* published already */
+	LAYER_FOREIGN,  /* another pull fetches it */
+	LAYER_WAITING,  /* ours; not begun */
+	LAYER_RUNNING,  /* puller and unpacker are at it */
+	LAYER_UNPACKED, /* both have ended well; not sealed */
+	LAYER_SEALED
+};
+
+struct pull_layer {
+	struct descriptor *blob; /* in the manifest */
+	char diff_id[DIGEST_STR_SIZE];
+	char chain_id[DIGEST_STR_SIZE];
+	char key[65];
+	enum layer_state state;
+	struct flight *flight; /* NULL if present */
+
+	/* while running */
+	int sock, pidfd; /* the unpacker; -EBADF */
+	bool is_ready, is_fetched, is_unpacked; /* what was heard */
+	bool is_takeover; /* somebody else had begun it */
+	bool wants_parent, has_parent; /* NEED_PARENT asked, answered */
+	bool holds_slot;
+	bool has_get;        /* driver_get of this layer is held */
+	bool has_parent_get; /* and of its parent */
+	uint64_t fetched_tar_bytes, blob_bytes; /* as the puller counted */
+	uint64_t tar_bytes, content_bytes;      /* as the unpacker counted */
+	dev_t stage_dev;     /* what set_trusted may touch */
+};
+
+/* What a watcher sees of a layer; guarded by pull.mutex. */
+struct pull_progress {
+	char id[13];
+	const char *status; /* static */
+	uint64_t current_bytes, total_bytes;
+	unsigned int version; /* rises with each change */
+};
+
+struct pull {
+	struct pull *next; /* engine.pulls */
+	struct engine *engine;
+	char *pool_key;
+	unsigned int n_watchers; /* guarded by engine.mutex */
+
+	/* what was asked */
+	struct reference ref;
+	char *name; /* canonical repository */
+	struct driver *driver;
+	struct puller_params params;
+
+	atomic_bool is_cancelled;
+
+	pthread_mutex_t mutex; /* for the fields below */
+	pthread_cond_t changed;
+	bool is_done;
+	int result;
+	struct imgd_error *error;
+	char **lines; /* JSON objects for every watcher */
+	size_t n_lines;
+	struct pull_progress *progress; /* one per layer, once planned */
+	size_t n_progress;
+	char top_digest[DIGEST_STR_SIZE];
+	bool is_unchanged;
+
+	/* the pull's thread alone */
+	char id[65]; /* its rows' key */
+	int puller_sock, puller_pidfd;
+	struct manifest *manifest;
+	struct image_config *config;
+	struct image image; /* bytes of manifest and config */
+	struct pull_layer *layers;
+	size_t n_layers;
+	bool has_rows;
+};
+
+/* ---- pull-plan.c ---- */
+
+/*
+ * Receive the documents of the pull's puller, verify each against what was
+ * expected, and fill manifest, config, image and layers' ids.
+ * Returns 1 if the name still means what the store has, else 0.
+ */
+int pull_resolve(struct pull *p, struct imgd_error **err);
+
+/* Check depth and space; find what is there or in flight; commit the rows of
+ * the intents. */
+int pull_plan(struct pull *p, struct imgd_error **err);
+
+/* ---- pull-layers.c ---- */
+
+/* Fetch, unpack and seal all layers. */
+int pull_layers(struct pull *p, struct imgd_error **err);
+
+/* ---- pull-layer.c ---- */
+
+/* Create the layer in the driver, start its unpacker and order its blob. */
+int layer_begin(struct pull *p, size_t index, struct imgd_error **err);
+/* Read one message of the layer's unpacker and act on it. */
+int layer_hear(struct pull *p, size_t index, struct imgd_error **err);
+/* Give the unpacker the sealed parent's tree. */
+int layer_give_parent(struct pull *p, size_t index, struct imgd_error **err);
+/* Both sides are done: compare, and wait until the unpacker is gone. */
+int layer_complete(struct pull *p, size_t index, struct imgd_error **err);
+int layer_seal(struct pull *p, size_t index, struct imgd_error **err);
+/* End whatever runs for the layer; nothing of it is kept. */
+void layer_abort(struct pull *p, size_t index);
+
+/* ---- pull.c ---- */
+
+void pull_set_progress(struct pull *p, size_t index, const char *status,
+    uint64_t current_bytes, uint64_t total_bytes);
+/* Add a line for every watcher: {"status": text[, "id": id]}. */
+void pull_say(struct pull *p, const char *id, const char *fmt, ...)
+    IMGD_PRINTF(3, 4);
+/* "layer 0123456789ab" for messages; in buf. */
+const char *pull_layer_label(const struct pull *p, size_t index,
+    char buf[32]);
+
+/* Drop the pull's interest in its layers in flight. */
+void pull_release_flights(struct pull *p, bool is_published);
+
+#endif

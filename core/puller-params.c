@@ -1,0 +1,117 @@
+#include "config.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/protocol.h"
+#include "core/puller-params.h"
+
+#define MAX_LIST 256
+
+static void
+put_list(struct message *m, char *const *list, size_t n)
+{
+	size_t i;
+
+	message_put_u32(m, (uint32_t)n);
+	for (i = 0; i < n; i++)
+		message_put_str(m, list[i]);
+}
+
+void
+puller_params_put(struct message *m, const struct puller_params *p)
+{
+	message_init(m, PULLER_START);
+	message_put_str(m, p->reference);
+	message_put_str(m, p->platform);
+	message_put_str(m, p->known_digest);
+	message_put_str(m, p->username);
+	message_put_str(m, p->password);
+	message_put_str(m, p->identity_token);
+	message_put_u32(m, p->wants_tags);
+	message_put_u32(m, p->n_threads);
+	put_list(m, p->mirrors, p->n_mirrors);
+	put_list(m, p->insecure, p->n_insecure);
+}
+
+static void
+get_string(struct message *m, char **ret)
+{
+	*ret = strdup(message_get_str(m));
+}
+
+static void
+get_list(struct message *m, char ***ret, size_t *ret_n)
+{
+	uint32_t i, n = message_get_u32(m);
+
+	if (n > MAX_LIST) {
+		m->is_bad = true;
+		return;
+	}
+	*ret = calloc((size_t)n + 1, sizeof(**ret));
+	for (i = 0; *ret != NULL && i < n; i++) {
+		get_string(m, &(*ret)[i]);
+		if ((*ret)[i] == NULL)
+			break;
+		(*ret_n)++;
+	}
+}
+
+int
+puller_params_get(struct message *m, struct puller_params *ret,
+    struct imgd_error **err)
+{
+	struct puller_params p = { 0 };
+	int r;
+
+	get_string(m, &p.reference);
+	get_string(m, &p.platform);
+	get_string(m, &p.known_digest);
+	get_string(m, &p.username);
+	get_string(m, &p.password);
+	get_string(m, &p.identity_token);
+	p.wants_tags = message_get_u32(m) != 0;
+	p.n_threads = message_get_u32(m);
+	get_list(m, &p.mirrors, &p.n_mirrors);
+	get_list(m, &p.insecure, &p.n_insecure);
+	r = message_end(m, err);
+	if (r >= 0 &&
+	    (p.reference == NULL || p.platform == NULL ||
+		p.known_digest == NULL || p.username == NULL ||
+		p.password == NULL || p.identity_token == NULL ||
+		p.mirrors == NULL || p.insecure == NULL))
+		r = imgd_error_set(err, ENOMEM, "out of memory");
+	if (r < 0)
+		puller_params_done(&p);
+	else
+		*ret = p;
+	return r;
+}
+
+static void
+free_list(char **list, size_t n)
+{
+	while (n > 0)
+		free(list[--n]);
+	free(list);
+}
+
+void
+puller_params_done(struct puller_params *p)
+{
+	free(p->reference);
+	free(p->platform);
+	free(p->known_digest);
+	free(p->username);
+	if (p->password != NULL)
+		explicit_bzero(p->password, strlen(p->password));
+	free(p->password);
+	if (p->identity_token != NULL)
+		explicit_bzero(p->identity_token, strlen(p->identity_token));
+	free(p->identity_token);
+	free_list(p->mirrors, p->n_mirrors);
+	free_list(p->insecure, p->n_insecure);
+	*p = (struct puller_params) { 0 };
+}

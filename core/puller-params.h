@@ -1,0 +1,31 @@
+/* What the engine tells a puller at its start. */
+#ifndef CORE_PULLER_PARAMS_H
+#define CORE_PULLER_PARAMS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "imgd/error.h"
+#include "lib/message.h"
+
+struct puller_params {
+	char *reference;    /* canonical name */
+	char *platform;     /* as the user typed it; "" = the host's */
+	char *known_digest; /* "" = none */
+	char *username, *password, *identity_token;
+	bool wants_tags;    /* list tags instead of resolving */
+	unsigned int n_threads;
+	char **mirrors;
+	size_t n_mirrors;
+	char **insecure;
+	size_t n_insecure;
+};
+
+/* Build the message PULLER_START. */
+void puller_params_put(struct message *m, const struct puller_params *p);
+/* Read one; strings are copied. */
+int puller_params_get(struct message *m, struct puller_params *ret,
+    struct imgd_error **err);
+void puller_params_done(struct puller_params *p);
+
+#endif

@@ -1,0 +1,413 @@
+/*
+ * The puller: the worker that talks to the registry.
+ *
+ * One thread reads the engine's messages; up to n_threads fetch blobs, each
+ * with a connection of its own, and write inflated tars into the pipes that
+ * came with the orders.
+ */
+#include "config.h"
+
+#include <errno.h>
+#include <malloc.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "core/protocol.h"
+#include "core/puller-params.h"
+#include "core/role.h"
+#include "lib/cleanup.h"
+#include "lib/log.h"
+#include "lib/message.h"
+#include "registry/session.h"
+
+#define PROGRESS_INTERVAL_MS 100
+#define FETCH_STACK          (384u << 10)
+#define MAX_THREADS          64
+#define MAX_URLS             16
+
+struct fetch {
+	struct fetch *next;
+	uint32_t layer;
+	int out_fd;
+	struct descriptor blob;
+};
+
+struct puller {
+	int sock;
+	struct puller_params params;
+	struct reference ref;
+	struct registry_session *session;
+	pthread_mutex_t send_mutex;
+	pthread_mutex_t mutex; /* for the queue */
+	pthread_cond_t changed;
+	struct fetch *queue, **queue_end;
+	unsigned int n_threads, n_idle;
+};
+
+static int
+tell(struct puller *p, struct message *m, struct imgd_error **err)
+{
+	int r;
+
+	pthread_mutex_lock(&p->send_mutex);
+	r = message_send(p->sock, m, err);
+	pthread_mutex_unlock(&p->send_mutex);
+	return r;
+}
+
+/* ---- fetching ---- */
+
+struct transfer {
+	struct puller *puller;
+	struct fetch *fetch;
+	int64_t last_ms;
+	uint64_t last_bytes;
+};
+
+static int64_t
+now_ms(void)
+{
+	struct timespec ts;
+
+	(void)clock_gettime(CLOCK_MONOTONIC_COARSE, &ts);
+	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
+static void
+progress(void *ctx, uint64_t bytes)
+{
+	struct transfer *t = ctx;
+	int64_t now = now_ms();
+	struct message m;
+
+	if (now - t->last_ms < PROGRESS_INTERVAL_MS && bytes >= t->last_bytes)
+		return;
+	t->last_ms = now;
+	t->last_bytes = bytes;
+	message_init(&m, PULLER_PROGRESS);
+	message_put_u32(&m, t->fetch->layer);
+	message_put_u64(&m, bytes);
+	(void)tell(t->puller, &m, NULL);
+}
+
+static int
+write_tar(void *ctx, const void *buf, uint64_t len, struct imgd_error **err)
+{
+	struct transfer *t = ctx;
+	const char *p = buf;
+
+	while (len > 0) {
+		ssize_t n = write(t->fetch->out_fd, p, len);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		/* The unpacker is gone, and tells the engine why itself. */
+		if (n < 0)
+			return imgd_error_set(err,
+			    errno == EPIPE ? ECANCELED : errno,
+			    "write to unpacker: %s", strerror(errno));
+		p += n;
+		len -= (uint64_t)n;
+	}
+	return 0;
+}
+
+static void
+run_fetch(struct puller *p, struct fetch *f)
+{
+	cleanup_error struct imgd_error *err = NULL;
+	struct transfer t = { .puller = p, .fetch = f };
+	struct imgd_sink sink = { sizeof(sink), &t, write_tar };
+	struct registry_blob_stats stats = { 0 };
+	struct message m;
+	int r;
+
+	r = registry_blob(p->session, &f->blob, &sink, progress, &t, &stats,
+	    &err);
+	message_init(&m, r < 0 ? PULLER_LAYER_FAILED : PULLER_LAYER_DONE);
+	message_put_u32(&m, f->layer);
+	if (r < 0) {
+		message_put_error(&m, err);
+	} else {
+		message_put_u64(&m, stats.blob_bytes);
+		message_put_u64(&m, stats.tar_bytes);
+	}
+	(void)tell(p, &m, NULL);
+	/* Closed after the word: an end of file alone means nothing. */
+	close_fd(&f->out_fd);
+}
+
+static void
+fetch_free(struct fetch *f)
+{
+	if (f == NULL)
+		return;
+	close_fd(&f->out_fd);
+	descriptor_done(&f->blob);
+	free(f);
+}
+
+static void *
+fetch_thread(void *arg)
+{
+	struct puller *p = arg;
+
+	for (;;) {
+		struct fetch *f;
+
+		pthread_mutex_lock(&p->mutex);
+		p->n_idle++;
+		while (p->queue == NULL)
+			pthread_cond_wait(&p->changed, &p->mutex);
+		p->n_idle--;
+		f = p->queue;
+		p->queue = f->next;
+		if (p->queue == NULL)
+			p->queue_end = &p->queue;
+		pthread_mutex_unlock(&p->mutex);
+		run_fetch(p, f);
+		fetch_free(f);
+	}
+	return NULL;
+}
+
+static int
+ensure_thread(struct puller *p, struct imgd_error **err)
+{
+	pthread_attr_t attr;
+	pthread_t thread;
+	int r;
+
+	if (p->n_idle > 0 || p->n_threads >= p->params.n_threads)
+		return 0;
+	(void)pthread_attr_init(&attr);
+	(void)pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+	(void)pthread_attr_setstacksize(&attr, FETCH_STACK);
+	r = pthread_create(&thread, &attr, fetch_thread, p);
+	(void)pthread_attr_destroy(&attr);
+	if (r != 0 && p->n_threads == 0)
+		return imgd_error_set(err, r, "thread: %s", strerror(r));
+	p->n_threads += r == 0;
+	return 0;
+}
+
+static int
+parse_fetch(struct message *m, struct fetch *f, struct imgd_error **err)
+{
+	const char *digest;
+	uint32_t i, n;
+
+	f->layer = message_get_u32(m);
+	digest = message_get_str(m);
+	if (digest_is_valid(digest))
+		memcpy(f->blob.digest, digest, DIGEST_STR_SIZE);
+	else
+		m->is_bad = true;
+	f->blob.size_bytes = message_get_u64(m);
+	f->blob.media_type = strdup(message_get_str(m));
+	n = message_get_u32(m);
+	if (n > MAX_URLS)
+		m->is_bad = true;
+	f->blob.urls = calloc(MAX_URLS + 1, sizeof(*f->blob.urls));
+	for (i = 0; f->blob.urls != NULL && !m->is_bad && i < n; i++) {
+		f->blob.urls[i] = strdup(message_get_str(m));
+		if (f->blob.urls[i] != NULL)
+			f->blob.n_urls++;
+	}
+	f->out_fd = message_get_fd(m);
+	if (f->blob.media_type == NULL || f->blob.urls == NULL)
+		return imgd_error_set(err, ENOMEM, "out of memory");
+	return message_end(m, err);
+}
+
+static int
+order(struct puller *p, struct message *m, struct imgd_error **err)
+{
+	struct fetch *f = calloc(1, sizeof(*f));
+	int r;
+
+	if (f == NULL)
+		return imgd_error_set(err, ENOMEM, "out of memory");
+	f->out_fd = -EBADF;
+	r = parse_fetch(m, f, err);
+	if (r < 0) {
+		fetch_free(f);
+		return r;
+	}
+	pthread_mutex_lock(&p->mutex);
+	*p->queue_end = f;
+	p->queue_end = &f->next;
+	r = ensure_thread(p, err);
+	pthread_cond_signal(&p->changed);
+	pthread_mutex_unlock(&p->mutex);
+	return r;
+}
+
+/* ---- resolving ---- */
+
+static int
+send_doc(void *ctx, enum registry_doc kind, const char *media_type,
+    const char *digest, const void *data, size_t len, struct imgd_error **err)
+{
+	struct message m;
+
+	message_init(&m, PULLER_DOC);
+	message_put_u32(&m, (uint32_t)kind);
+	message_put_str(&m, media_type);
+	message_put_str(&m, digest);
+	message_put_bytes(&m, data, len);
+	return tell(ctx, &m, err);
+}
+
+static int
+send_tag(void *ctx, const char *tag, struct imgd_error **err)
+{
+	struct message m;
+
+	message_init(&m, PULLER_TAG);
+	message_put_str(&m, tag);
+	return tell(ctx, &m, err);
+}
+
+static int
+resolve(struct puller *p, struct imgd_error **err)
+{
+	cleanup(registry_resolved_done) struct registry_resolved res =
+	    REGISTRY_RESOLVED_INIT;
+	struct platform want;
+	bool has_want = p->params.platform[0] != '\0';
+	struct message m;
+	int r = 0;
+
+	if (p->params.wants_tags) {
+		r = registry_tags(p->session, send_tag, p, err);
+	} else {
+		if (has_want)
+			r = platform_parse(p->params.platform, &want, err);
+		if (r >= 0)
+			r = registry_resolve(p->session,
+			    has_want ? &want : NULL,
+			    p->params.known_digest[0] != '\0'
+				? p->params.known_digest
+				: NULL,
+			    send_doc, p, &res, err);
+	}
+	if (r < 0)
+		return r;
+	message_init(&m, res.is_unchanged ? PULLER_UNCHANGED
+					  : PULLER_RESOLVED);
+	message_put_str(&m, res.is_unchanged ? p->params.known_digest
+			    : p->params.wants_tags ? ""
+						   : res.top_digest);
+	return tell(p, &m, err);
+}
+
+static bool
+is_text(const char *s)
+{
+	return s != NULL && *s != '\0';
+}
+
+static int
+open_session(struct puller *p, struct imgd_error **err)
+{
+	struct registry_mirror *mirrors;
+	struct registry_params rp;
+	size_t i;
+	int r;
+
+	r = reference_parse(p->params.reference, 0, &p->ref, err);
+	if (r < 0)
+		return r;
+	mirrors = calloc(p->params.n_mirrors + 1, sizeof(*mirrors));
+	if (mirrors == NULL)
+		return imgd_error_set(err, ENOMEM, "out of memory");
+	for (i = 0; i < p->params.n_mirrors; i++)
+		mirrors[i].url = p->params.mirrors[i];
+	rp = (struct registry_params) {
+		.ref = &p->ref,
+		.mirrors = mirrors,
+		.n_mirrors = p->params.n_mirrors,
+		.insecure = (const char *const *)p->params.insecure,
+		.n_insecure = p->params.n_insecure,
+		.username = is_text(p->params.username) ? p->params.username
+							: NULL,
+		.password = is_text(p->params.username) ? p->params.password
+							: NULL,
+		.identity_token = is_text(p->params.identity_token)
+		    ? p->params.identity_token
+		    : NULL,
+		.ctx = p,
+	};
+	r = registry_session_new(&rp, &p->session, err);
+	free(mirrors);
+	return r;
+}
+
+static int
+serve(struct puller *p, struct imgd_error **err)
+{
+	cleanup(message_done) struct message m;
+	int r;
+
+	message_init(&m, 0);
+	r = message_recv(p->sock, PROTOCOL_MAX_BYTES, &m, err);
+	if (r <= 0)
+		return r;
+	if (m.type != PULLER_START)
+		return imgd_error_set(err, IMGD_E_PROTOCOL,
+		    "unexpected message %u", (unsigned int)m.type);
+	r = puller_params_get(&m, &p->params, err);
+	if (r < 0)
+		return r;
+	if (p->params.n_threads < 1 || p->params.n_threads > MAX_THREADS)
+		return imgd_error_set(err, IMGD_E_PROTOCOL,
+		    "malformed start message");
+	r = open_session(p, err);
+	if (r >= 0)
+		r = resolve(p, err);
+	while (r >= 0) {
+		cleanup(message_done) struct message next;
+
+		message_init(&next, 0);
+		r = message_recv(p->sock, PROTOCOL_MAX_BYTES, &next, err);
+		if (r <= 0)
+			return r;
+		if (next.type != PULLER_FETCH)
+			return imgd_error_set(err, IMGD_E_PROTOCOL,
+			    "unexpected message %u",
+			    (unsigned int)next.type);
+		r = order(p, &next, err);
+	}
+	return r;
+}
+
+int
+imgd_worker_main(int sock, unsigned int what)
+{
+	cleanup_error struct imgd_error *err = NULL;
+	struct puller p = { .sock = sock, .ref = REFERENCE_INIT };
+	struct message m;
+
+	(void)what;
+	/* One arena: a thread each would cost memory of its own. */
+	(void)mallopt(M_ARENA_MAX, 1);
+	(void)mallopt(M_MMAP_THRESHOLD, 128 << 10);
+	(void)mallopt(M_TRIM_THRESHOLD, 128 << 10);
+	p.queue_end = &p.queue;
+	(void)pthread_mutex_init(&p.send_mutex, NULL);
+	(void)pthread_mutex_init(&p.mutex, NULL);
+	(void)pthread_cond_init(&p.changed, NULL);
+	if (serve(&p, &err) < 0) {
+		message_init(&m, PULLER_FAILED);
+		message_put_error(&m, err);
+		(void)tell(&p, &m, NULL);
+		/* Threads still run: leave without their teardown. */
+		_exit(1);
+	}
+	_exit(0);
+}

@@ -1,0 +1,105 @@
+#include "config.h"
+
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+
+#include "core/module.h"
+#include "core/protocol.h"
+#include "core/role.h"
+#include "core/spawner.h"
+#include "lib/cleanup.h"
+#include "lib/log.h"
+
+int
+role_load(const char *name, role_main_fn **ret, struct imgd_error **err)
+{
+	cleanup_free char *dir = NULL, *path = NULL;
+	void *module, *symbol;
+	int r;
+
+	r = module_dir(&dir, err);
+	if (r < 0)
+		return r;
+	if (asprintf(&path, "%s/workers/imgd-%s.so", dir, name) < 0)
+		return imgd_error_set(err, ENOMEM, "out of memory");
+	r = module_load(path, &module, err);
+	if (r < 0)
+		return r;
+	symbol = dlsym(module, ROLE_MAIN_SYMBOL);
+	if (symbol == NULL)
+		return imgd_error_set(err, ENOEXEC,
+		    "%s: no " ROLE_MAIN_SYMBOL, path);
+	memcpy(ret, &symbol, sizeof(*ret));
+	return 0;
+}
+
+/* The liveness pipe ends with the engine, however that ended. */
+static void *
+watch(void *arg)
+{
+	struct pollfd p = { .fd = (int)(intptr_t)arg };
+
+	for (;;) {
+		if (poll(&p, 1, -1) > 0 && p.revents != 0)
+			_exit(1);
+	}
+	return NULL;
+}
+
+int
+role_watch(int liveness_fd, struct imgd_error **err)
+{
+	pthread_attr_t attr;
+	pthread_t thread;
+	int e;
+
+	if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0)
+		return imgd_error_set(err, errno, "PR_SET_PDEATHSIG: %s",
+		    strerror(errno));
+	(void)pthread_attr_init(&attr);
+	(void)pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+	(void)pthread_attr_setstacksize(&attr, 64 << 10);
+	e = pthread_create(&thread, &attr, watch,
+	    (void *)(intptr_t)liveness_fd);
+	(void)pthread_attr_destroy(&attr);
+	if (e != 0)
+		return imgd_error_set(err, e, "thread: %s", strerror(e));
+	return 0;
+}
+
+static int
+run_puller(void)
+{
+	cleanup_error struct imgd_error *err = NULL;
+	role_main_fn *run;
+
+	if (role_watch(WORKER_LIVENESS_FD, &err) < 0 ||
+	    role_load("puller", &run, &err) < 0) {
+		log_warn("puller: %s", imgd_error_msg(err));
+		return 1;
+	}
+	return run(WORKER_SOCKET_FD, 0);
+}
+
+int
+role_run(const char *argv0)
+{
+	bool is_spawner = strcmp(argv0, ROLE_SPAWNER) == 0;
+	int fd;
+
+	if (!is_spawner && strcmp(argv0, ROLE_PULLER) != 0)
+		return -1;
+	for (fd = WORKER_SOCKET_FD; fd <= WORKER_LOCK_FD; fd++)
+		if (fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)
+			return 2; /* started by hand */
+	log_set_areas(getenv("IMGD_DEBUG"));
+	(void)signal(SIGPIPE, SIG_IGN);
+	return is_spawner ? spawner_run() : run_puller();
+}

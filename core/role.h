@@ -1,0 +1,36 @@
+/*
+ * What this very program does when it is started as a worker.  The roles'
+ * entry points are in modules of pkglibdir/workers, so that the libraries
+ * they need are in no other process.
+ */
+#ifndef CORE_ROLE_H
+#define CORE_ROLE_H
+
+#include "imgd/error.h"
+
+/* argv[0] of an exec'd worker. */
+#define ROLE_SPAWNER "imgd-spawner"
+#define ROLE_PULLER  "imgd-puller"
+
+/* The exported symbol of a worker module: serves sock until its work is done;
+ * returns the process's exit status. */
+#define ROLE_MAIN_SYMBOL "imgd_worker_main"
+typedef int role_main_fn(int sock, unsigned int what);
+IMGD_EXPORT int imgd_worker_main(int sock, unsigned int what);
+
+/*
+ * Run as worker if argv[0] names a role.
+ * Returns the exit status, or -1 if this is an ordinary start.
+ */
+int role_run(const char *argv0);
+
+/* Load the entry point of workers/imgd-NAME.so. */
+int role_load(const char *name, role_main_fn **ret, struct imgd_error **err);
+
+/*
+ * A worker's duties at its start: die with its parent's thread, and with the
+ * engine, which holds the other end of liveness_fd.
+ */
+int role_watch(int liveness_fd, struct imgd_error **err);
+
+#endif

@@ -1,0 +1,67 @@
+/*
+ * A store: ROOT, its TagStore and its open drivers.
+ */
+#ifndef CORE_STORE_H
+#define CORE_STORE_H
+
+#include <pthread.h>
+#include <stdbool.h>
+
+#include "core/daemon-config.h"
+#include "core/driver-call.h"
+#include "imgd/error.h"
+#include "tagstore/tagstore.h"
+
+#define STORE_MAX_DRIVERS 16
+
+struct store {
+	int root_fd;
+	char *root; /* absolute, without symbolic links */
+	bool is_readonly;
+	struct tagstore *tags; /* NULL: read-only, and there is no store yet */
+	const struct config *config;
+	pthread_mutex_t mutex; /* for drivers */
+	struct driver *drivers[STORE_MAX_DRIVERS];
+	size_t n_drivers;
+};
+
+/*
+ * Open ROOT, making it (0700) unless is_readonly.
+ *
+ * A root that others may write is refused.  is_readonly without a store
+ * there gives an empty one: tags is NULL.
+ * config: borrowed, must outlive the store.
+ */
+int store_open(const char *root, const struct config *config,
+    bool is_readonly, struct store **ret, struct imgd_error **err);
+/* Open only ROOT itself; make it unless is_readonly (-ENOENT then). */
+int store_open_root(const char *root, bool is_readonly, int *ret_fd,
+    struct imgd_error **err);
+void store_close(struct store *s);
+static inline void
+store_closep(struct store **s)
+{
+	store_close(*s);
+}
+
+/*
+ * The open driver of that name, opened on first use.  name NULL: the store's
+ * choice: configured, else what the store already uses, else the first of
+ * the probe order that works.  Owned by the store.
+ */
+int store_driver(struct store *s, const char *name, struct driver **ret,
+    struct imgd_error **err);
+
+/* Which driver a verb that reads image (its id) should use: name, else the
+ * store's choice if it holds the image, else the first that does.
+ * *ret_name is malloc'ed; -ENOENT if none holds it. */
+int store_image_driver(struct store *s, const char *image, const char *name,
+    char **ret_name, struct imgd_error **err);
+
+/* Find an image by what a user typed: a name, NAME@DIGEST, an id or a unique
+ * prefix of one.  ret_name, if not NULL, gets the name's row when it was a
+ * name (else an empty one).  *ret_id is malloc'ed. */
+int store_find_image(struct store *s, const char *typed, char **ret_id,
+    struct image_name *ret_name, struct imgd_error **err);
+
+#endif

@@ -1,0 +1,75 @@
+/*
+ * The schema of imgd.db as a list of migrations: entry n brings user_version
+ * from n to n + 1.  Entries are never changed once released.
+ */
+#ifndef TAGSTORE_SCHEMA_H
+#define TAGSTORE_SCHEMA_H
+
+static const char *const schema_migrations[] = {
+	"CREATE TABLE images("
+	"  id TEXT PRIMARY KEY, config BLOB NOT NULL,"
+	"  manifest BLOB NOT NULL, manifest_type TEXT NOT NULL,"
+	"  created TEXT NOT NULL, pulled_at INTEGER NOT NULL"
+	") WITHOUT ROWID;"
+	"CREATE TABLE image_layers("
+	"  image TEXT NOT NULL REFERENCES images(id) ON DELETE CASCADE,"
+	"  position INTEGER NOT NULL, diff_id TEXT NOT NULL,"
+	"  chain_id TEXT NOT NULL, blob_digest TEXT NOT NULL,"
+	"  media_type TEXT NOT NULL, size INTEGER NOT NULL,"
+	"  PRIMARY KEY(image, position)"
+	") WITHOUT ROWID;"
+	"CREATE INDEX image_layers_chain ON image_layers(chain_id);"
+	/* Which drivers hold an image. */
+	"CREATE TABLE image_drivers("
+	"  image TEXT NOT NULL REFERENCES images(id) ON DELETE CASCADE,"
+	"  driver TEXT NOT NULL, PRIMARY KEY(image, driver)"
+	") WITHOUT ROWID;"
+	"CREATE TABLE layers("
+	"  key TEXT PRIMARY KEY, driver TEXT NOT NULL, chain_id TEXT,"
+	"  diff_id TEXT NOT NULL, parent TEXT REFERENCES layers(key),"
+	"  state TEXT NOT NULL CHECK(state IN ('staging','ready','dying')),"
+	"  size INTEGER NOT NULL DEFAULT 0,"
+	"  tar_bytes INTEGER NOT NULL DEFAULT 0"
+	") WITHOUT ROWID;"
+	"CREATE UNIQUE INDEX layers_chain ON layers(driver, chain_id)"
+	"  WHERE state <> 'dying' AND chain_id IS NOT NULL;"
+	"CREATE INDEX layers_parent ON layers(parent);"
+	"CREATE INDEX layers_state ON layers(state);"
+	"CREATE TABLE tags("
+	"  repository TEXT NOT NULL, tag TEXT NOT NULL,"
+	"  image TEXT NOT NULL REFERENCES images(id) ON DELETE CASCADE,"
+	"  manifest_digest TEXT NOT NULL, PRIMARY KEY(repository, tag)"
+	") WITHOUT ROWID;"
+	"CREATE INDEX tags_image ON tags(image);"
+	"CREATE TABLE digests("
+	"  repository TEXT NOT NULL, manifest_digest TEXT NOT NULL,"
+	"  image TEXT NOT NULL REFERENCES images(id) ON DELETE CASCADE,"
+	"  PRIMARY KEY(repository, manifest_digest)"
+	") WITHOUT ROWID;"
+	"CREATE INDEX digests_image ON digests(image);"
+	/* Where a blob may be had again, or mounted from. */
+	"CREATE TABLE sources("
+	"  blob_digest TEXT NOT NULL, registry TEXT NOT NULL,"
+	"  repository TEXT NOT NULL,"
+	"  PRIMARY KEY(blob_digest, registry, repository)"
+	") WITHOUT ROWID;"
+	"CREATE TABLE mounts("
+	"  target TEXT PRIMARY KEY, image TEXT NOT NULL, key TEXT NOT NULL,"
+	"  driver TEXT NOT NULL, reference TEXT NOT NULL,"
+	"  boot_id TEXT NOT NULL, mnt_ns TEXT NOT NULL"
+	") WITHOUT ROWID;"
+	"CREATE INDEX mounts_key ON mounts(key);"
+	"CREATE TABLE pulls("
+	"  id TEXT PRIMARY KEY, reference TEXT NOT NULL, driver TEXT NOT NULL"
+	") WITHOUT ROWID;"
+	"CREATE TABLE pull_layers("
+	"  pull TEXT NOT NULL REFERENCES pulls(id) ON DELETE CASCADE,"
+	"  key TEXT NOT NULL, PRIMARY KEY(pull, key)"
+	") WITHOUT ROWID;"
+	"CREATE INDEX pull_layers_key ON pull_layers(key);",
+};
+
+#define SCHEMA_VERSION \
+	((int)(sizeof(schema_migrations) / sizeof(schema_migrations[0])))
+
+#endif

@@ -1,0 +1,59 @@
+#!/bin/sh
+# Images made to be awkward: both drivers give the same tree, and every layer
+# comes back byte for byte; evil layers are refused and leave nothing.
+. "$srcdir/tests/lib/cli.sh"
+mkdir "$dir/mnt"
+"$lib/make-tar.py" "$dir/tars"
+
+registry_start "$dir/registry" || exit 99
+use_mirror "$registry_port"
+
+# offer NAME OPTION-OR-TAR…: an image of these layers as library/NAME:1
+offer() {
+	image=$1
+	shift
+	"$lib/make-oci.py" "$dir/oci-$image" 1 "$@" &&
+	    registry_push "$dir/oci-$image:1" "library/$image:1"
+}
+
+# The tree of an image by one driver.
+tree() {
+	imgd pull -q --driver="$1" "$2:1" >/dev/null &&
+	    imgd mount --driver="$1" "$2:1" "$dir/mnt" >/dev/null &&
+	    "$lib/tree-list.py" "$dir/mnt" >"$3" &&
+	    imgd umount "$dir/mnt"
+}
+
+both_trees() {
+	tree vfs "$1" "$dir/vfs" && tree overlay "$1" "$dir/overlay" &&
+	    diff "$dir/vfs" "$dir/overlay"
+}
+
+for layers in "$dir"/tars/multi/*; do
+	name=$(basename "$layers")
+	offer "$name" $(ls "$layers"/*.tar | sort -V) >/dev/null || exit 99
+	ok "$name: vfs and overlay agree" both_trees "$name"
+done
+for tar in "$dir"/tars/single/*.tar; do
+	name=single-$(basename "$tar" .tar)
+	offer "$name" "$tar" >/dev/null || exit 99
+	ok "$name: vfs and overlay agree" both_trees "$name"
+done
+ok "all these layers come back byte for byte" imgd fsck --deep
+
+mkdir "$dir/canary"
+echo alive >"$dir/canary/file"
+for tar in "$dir"/tars/evil/*.tar; do
+	name=$(basename "$tar" .tar)
+	offer "evil-$name" "$dir/tars/single/$(ls "$dir/tars/single" | head -n 1)" \
+	    "$tar" >/dev/null || exit 99
+	words=$(cat "${tar%.tar}.expect")
+	for driver in vfs overlay; do
+		refused "$driver: evil $name" "$words" \
+		    imgd pull -q --driver=$driver "evil-$name:1"
+	done
+done
+ok "what lies beside the store was not touched" \
+    test "$(cat "$dir/canary/file")" = alive
+
+cli_end

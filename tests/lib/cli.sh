@@ -1,0 +1,151 @@
+# shellcheck shell=sh
+# shellcheck disable=SC2154 # make check sets srcdir and builddir
+# What command-line tests share: a fresh directory, the program as it was
+# installed, TAP, and a look for leaks at the end.  Source it; then
+#
+#     ok NAME COMMAND…            the command succeeds
+#     refused NAME PATTERN COMMAND…
+#                                 it exits 1, says one line on stderr that
+#                                 matches PATTERN, and leaves the store as it was
+#     imgd …                      the program on the test's own store
+#     use_mirror PORT             plain names come from that registry
+#     cli_end                     the last line of each test
+#
+# $dir is the fresh directory, $root the store.
+
+. "$srcdir/tests/lib/registry.sh"
+
+program=$(find "$builddir/stage" -path '*/bin/imgd' | head -n 1)
+lib=$srcdir/tests/lib
+n_tests=0
+n_bad=0
+lying_pid=
+
+dir=$(mktemp -d "${TMPDIR:-/tmp}/imgd-test-XXXXXX") || exit 99
+root=$dir/root
+mkdir -m 700 "$root"
+echo '{}' >"$dir/daemon.json"
+unset IMGD_HOST DOCKER_CONFIG
+HOME=$dir
+export HOME
+
+imgd() {
+	"$program" --root "$root" --config "$dir/daemon.json" "$@" </dev/null
+}
+
+use_mirror() {
+	printf '{ "registry-mirrors": [ "http://127.0.0.1:%s" ] }\n' "$1" \
+	    >"$dir/daemon.json"
+}
+
+result() { # STATUS NAME
+	n_tests=$((n_tests + 1))
+	if [ "$1" -eq 0 ]; then
+		echo "ok $n_tests - $2"
+	else
+		n_bad=$((n_bad + 1))
+		echo "not ok $n_tests - $2"
+	fi
+}
+
+ok() {
+	name=$1
+	shift
+	if "$@" >"$dir/out" 2>&1; then
+		result 0 "$name"
+	else
+		result 1 "$name"
+		sed 's/^/# /' "$dir/out"
+	fi
+}
+
+# Everything a failed verb must leave alone: files and their sizes, the names
+# and images, mounts.
+snapshot() {
+	wait_for_engine
+	find "$root" -not -name 'imgd.db*' -not -name lock \
+	    -not -name workers.lock -printf '%P %y %s\n' | sort
+	imgd images --no-trunc --digests
+	sqlite3 "file:$root/imgd.db?mode=ro" 'SELECT COUNT(*) FROM pulls;
+	    SELECT key, state FROM layers ORDER BY key' 2>/dev/null
+	grep -F " $dir" /proc/self/mountinfo
+}
+
+refused() {
+	name=$1
+	pattern=$2
+	shift 2
+	snapshot >"$dir/before"
+	"$@" >"$dir/out" 2>"$dir/err"
+	status=$?
+	snapshot >"$dir/after"
+	if [ $status -eq 1 ] && [ "$(wc -l <"$dir/err")" -eq 1 ] &&
+	    grep -Eq -- "^imgd: .*($pattern)" "$dir/err" &&
+	    cmp -s "$dir/before" "$dir/after"; then
+		result 0 "$name"
+		return
+	fi
+	result 1 "$name"
+	echo "# exit $status, wanted 1 and one line like: $pattern"
+	sed 's/^/# /' "$dir/err"
+	diff "$dir/before" "$dir/after" | sed 's/^/# /'
+}
+
+# Until no engine owns the store; its idle second is not waited for long.
+wait_for_engine() {
+	[ -e "$root/lock" ] || return 0
+	flock -w 20 "$root/lock" true
+}
+
+engine_pid() {
+	sed -n 's/.*"pid":\([0-9]*\).*/\1/p' "$root/lock"
+}
+
+# A registry that lies: sets lying_port.
+lying_start() {
+	mkfifo "$dir/lying-in"
+	python3 "$srcdir/tests/registry/lying-registry.py" "$@" \
+	    <"$dir/lying-in" >"$dir/lying-ports" 2>"$dir/lying-log" &
+	lying_pid=$!
+	exec 8>"$dir/lying-in"
+	for _ in $(seq 100); do
+		[ -s "$dir/lying-ports" ] && break
+		sleep 0.1
+	done
+	read -r lying_port _ <"$dir/lying-ports"
+}
+
+cli_cleanup() {
+	registry_stop
+	if [ -n "$lying_pid" ]; then
+		exec 8>&-
+		wait "$lying_pid" 2>/dev/null
+		lying_pid=
+	fi
+	wait_for_engine
+	grep -F " $dir" /proc/self/mountinfo | cut -d' ' -f5 | sort -r |
+	    while IFS= read -r target; do
+		umount "$target"
+	    done
+	rm -rf --one-file-system "$dir"
+}
+trap cli_cleanup EXIT
+trap 'exit 1' HUP INT TERM
+
+# Nothing may be left: mounts, processes, staged layers.
+cli_end() {
+	wait_for_engine
+	result $? "the engine ends by itself"
+	grep -F " $dir" /proc/self/mountinfo >"$dir/leaks"
+	for fd in /proc/[0-9]*/fd/*; do
+		case $(readlink "$fd" 2>/dev/null) in
+		"$root"/*) echo "descriptor $fd" >>"$dir/leaks" ;;
+		esac
+	done
+	[ ! -s "$dir/leaks" ]
+	result $? "no mount and no process is left"
+	sed 's/^/# /' "$dir/leaks"
+	echo "1..$n_tests"
+	[ $n_bad -eq 0 ]
+	exit
+}
