@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include "lib/cleanup.h"
@@ -79,9 +80,11 @@ next_name(DIR *dir, int *r, struct imgd_error **err)
 	return de != NULL ? de->d_name : NULL;
 }
 
-/* Delete everything in dir_fd; what resists is left with a warning. */
+/* Delete what is in dir_fd and has a name that starts with prefix; what
+ * resists is left with a warning. */
 static int
-sweep(struct layer_dirs *ld, int dir_fd, struct imgd_error **err)
+sweep(struct layer_dirs *ld, int dir_fd, const char *prefix,
+    struct imgd_error **err)
 {
 	cleanup_closedir DIR *dir = NULL;
 	const char *name;
@@ -93,7 +96,8 @@ sweep(struct layer_dirs *ld, int dir_fd, struct imgd_error **err)
 	while ((name = next_name(dir, &r, err)) != NULL) {
 		cleanup_error struct imgd_error *e = NULL;
 
-		if (fs_remove_tree(dir_fd, name, &e) < 0)
+		if (str_starts(name, prefix) &&
+		    fs_remove_tree(dir_fd, name, &e) < 0)
 			ld->log(IMGD_LOG_WARN, "%s, leaving it to the next "
 			    "start", imgd_error_msg(e));
 	}
@@ -117,6 +121,16 @@ open_sub(int home_fd, const char *name, bool read_only, int *ret_fd,
 	return 0;
 }
 
+/* A default ACL would be inherited by every file of every layer. */
+static void
+drop_default_acls(const struct layer_dirs *ld)
+{
+	static const char attr[] = "system.posix_acl_default";
+
+	(void)fremovexattr(ld->layers_fd, attr);
+	(void)fremovexattr(ld->tmp_fd, attr);
+}
+
 int
 layer_dirs_open(struct layer_dirs *ld, const struct imgd_env *env,
     const char *layers_name, struct imgd_error **err)
@@ -134,9 +148,13 @@ layer_dirs_open(struct layer_dirs *ld, const struct imgd_env *env,
 		r = open_sub(env->home_fd, "dying", read_only, &ld->dying_fd,
 		    err);
 	if (r == 0 && !read_only)
-		r = sweep(ld, ld->tmp_fd, err);
+		drop_default_acls(ld);
 	if (r == 0 && !read_only)
-		r = sweep(ld, ld->dying_fd, err);
+		r = sweep(ld, ld->tmp_fd, "", err);
+	if (r == 0 && !read_only)
+		r = sweep(ld, ld->dying_fd, "", err);
+	if (r == 0 && !read_only)
+		r = sweep(ld, env->home_fd, LAYER_PROBE_PREFIX, err);
 	if (r < 0)
 		layer_dirs_done(ld);
 	return r;
@@ -302,6 +320,21 @@ layer_dirs_begin(struct layer_dirs *ld, const char *id, const char *parent,
 		layer_dirs_abort(ld, id);
 		return r;
 	}
+	return take_fd(&fd);
+}
+
+int
+layer_dirs_make_root(int layer_fd, const char *name, struct imgd_error **err)
+{
+	cleanup_close int fd = fs_make_open_dir(layer_fd, name, 0755, err);
+
+	if (fd < 0)
+		return fd;
+	/* A setgid parent directory or the mount option grpid gives a group
+	 * of its own. */
+	if (fchown(fd, 0, 0) < 0 || fchmod(fd, 0755) < 0)
+		return imgd_error_set(err, errno, "%s: %s", name,
+		    strerror(errno));
 	return take_fd(&fd);
 }
 

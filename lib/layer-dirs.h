@@ -25,6 +25,9 @@
 #define LAYER_ID_SIZE   65 /* 64 hex digits and a NUL */
 #define LAYER_PATH_SIZE 96 /* "ID/NAME" with names of our own */
 
+/* Names in the home that a probe uses; open deletes what a killed one left. */
+#define LAYER_PROBE_PREFIX "probe-"
+
 struct layer_dirs {
 	int layers_fd; /* -EBADF: read-only, and nothing is there yet */
 	int tmp_fd;    /* likewise */
@@ -58,6 +61,11 @@ int layer_dirs_begin(struct layer_dirs *ld, const char *id,
 int layer_dirs_commit(struct layer_dirs *ld, const char *id,
     struct imgd_error **err);
 void layer_dirs_abort(struct layer_dirs *ld, const char *id);
+
+/* Make and open the root directory of a layer that is being made: 0755 0:0,
+ * whatever the store's own directory bequeaths. */
+int layer_dirs_make_root(int layer_fd, const char *name,
+    struct imgd_error **err);
 
 /* Whether the layer is there: 1, 0, or < 0. */
 int layer_dirs_exists(struct layer_dirs *ld, const char *id,

@@ -214,6 +214,7 @@ overlay_check(void *h, uint32_t flags, imgd_problem_cb *cb, void *ctx,
 		return imgd_error_set(err, ECANCELED, "cancelled");
 	if (r < 0)
 		return r;
-	links = overlay_sweep_links(o, (flags & IMGD_CHECK_REPAIR) != 0, cb, ctx, err);
+	links = overlay_sweep_links(o, (flags & IMGD_CHECK_REPAIR) != 0, cb,
+	    ctx, err);
 	return links < 0 ? links : n + c.n_problems + links;
 }

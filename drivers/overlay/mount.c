@@ -276,12 +276,12 @@ int
 overlay_bind_readonly(const struct mount_ops *ops, const char *source,
     const char *target, struct imgd_error **err)
 {
-	if (ops->mount(source, target, NULL, MS_BIND, NULL) < 0)
+	if (ops->mount(source, target, "none", MS_BIND, NULL) < 0)
 		return imgd_error_set(err, errno, "bind %s: %s", source,
 		    strerror(errno));
 	/* A bind takes flags in a second step only. */
-	if (ops->mount(NULL, target, NULL, MS_BIND | MS_REMOUNT | MS_RDONLY,
-	    NULL) < 0) {
+	if (ops->mount("none", target, "none",
+	    MS_BIND | MS_REMOUNT | MS_RDONLY, NULL) < 0) {
 		int e = errno;
 
 		(void)ops->umount(target, MNT_DETACH);

@@ -433,7 +433,7 @@ fill_layer(struct overlay *o, int layer_fd, const char *id,
 	cleanup_close int diff_fd = -EBADF;
 	int r;
 
-	diff_fd = fs_make_open_dir(layer_fd, "diff", 0755, err);
+	diff_fd = layer_dirs_make_root(layer_fd, "diff", err);
 	if (diff_fd < 0)
 		return diff_fd;
 	r = fs_make_dir(layer_fd, "merged", 0700, err);

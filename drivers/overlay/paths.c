@@ -81,8 +81,8 @@ overlay_make_short(struct overlay *o, int layer_fd, const char *id,
 }
 
 int
-overlay_sweep_links(struct overlay *o, bool remove, imgd_problem_cb *cb, void *ctx,
-    struct imgd_error **err)
+overlay_sweep_links(struct overlay *o, bool remove, imgd_problem_cb *cb,
+    void *ctx, struct imgd_error **err)
 {
 	cleanup_closedir DIR *dir = NULL;
 	struct dirent *de;

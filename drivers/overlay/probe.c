@@ -15,6 +15,7 @@
 #include "lib/cleanup.h"
 #include "lib/fs-at.h"
 #include "lib/fs-type.h"
+#include "lib/layer-dirs.h"
 #include "lib/strbuf.h"
 
 bool
@@ -152,7 +153,7 @@ overlay_probe(const struct mount_ops *ops, int home_fd,
 	r = str_random_key(key, err);
 	if (r < 0)
 		return r;
-	(void)snprintf(name, sizeof(name), "probe-%.16s", key);
+	(void)snprintf(name, sizeof(name), LAYER_PROBE_PREFIX "%.16s", key);
 	fd = fs_make_open_dir(home_fd, name, 0700, err);
 	if (fd < 0)
 		return fd;

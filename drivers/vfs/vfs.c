@@ -61,7 +61,7 @@ vfs_probe(const struct imgd_env *env, struct imgd_error **err)
 	r = str_random_key(key, err);
 	if (r < 0)
 		return r;
-	(void)snprintf(name, sizeof(name), "probe-%.16s", key);
+	(void)snprintf(name, sizeof(name), LAYER_PROBE_PREFIX "%.16s", key);
 	if (mkdirat(env->home_fd, name, 0700) < 0 ||
 	    unlinkat(env->home_fd, name, AT_REMOVEDIR) < 0)
 		return imgd_error_set(err, errno, "vfs: %s: %s", env->home,
@@ -100,7 +100,8 @@ static int
 copy_parent(struct vfs *v, int layer_fd, int root_fd, const char *parent,
     struct imgd_error **err)
 {
-	cleanup_close int parent_fd = -EBADF, src_fd = -EBADF, links_fd = -EBADF;
+	cleanup_close int parent_fd = -EBADF, src_fd = -EBADF;
+	cleanup_close int links_fd = -EBADF;
 	int r;
 
 	parent_fd = layer_dirs_fd(&v->layers, parent, err);
@@ -146,7 +147,7 @@ make_layer(struct vfs *v, const char *id, const char *parent, uint32_t state,
 	    /* sealed_parent= */ true, err);
 	if (layer_fd < 0)
 		return layer_fd;
-	root_fd = fs_make_open_dir(layer_fd, "root", 0755, err);
+	root_fd = layer_dirs_make_root(layer_fd, "root", err);
 	if (root_fd < 0)
 		r = root_fd;
 	if (r == 0 && parent != NULL)

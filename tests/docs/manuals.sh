@@ -31,6 +31,53 @@ for verb in $verbs; do
 	fi
 done
 
+# Options that a verb's usage shows.
+for verb in $verbs; do
+	page=$srcdir/man/imgd-$verb.1
+	[ -f "$page" ] || continue
+	missing=
+	for option in $("$builddir/imgd" help "$verb" | sed -n 1p |
+	    grep -Eo -- '-[a-z-]+[]  ]' | tr -d '] '); do
+		case $option in
+		--*) pattern="Fl Fl ${option#--}" ;;
+		*) pattern="Fl ${option#-}" ;;
+		esac
+		grep -Eq "$pattern( |\$)" "$page" ||
+		    missing="$missing $option"
+	done
+	if [ -z "$missing" ]; then
+		ok "imgd-$verb.1 has every option"
+	else
+		not_ok "imgd-$verb.1 has every option" "missing:$missing"
+	fi
+done
+
+# Keys of the configuration, and variables of the environment.
+missing=
+for key in $(sed -n 's/^.*\[KEY_[A-Z_]*\] = "\(.*\)".*/\1/p' \
+    "$srcdir/core/daemon-config.c"); do
+	grep -Fqx ".It Cm $key" "$srcdir/man/imgd-daemon.json.5" ||
+	    missing="$missing $key"
+done
+if [ -z "$missing" ]; then
+	ok "imgd-daemon.json.5 has every key"
+else
+	not_ok "imgd-daemon.json.5 has every key" "missing:$missing"
+fi
+missing=
+for name in $(cd "$srcdir" && find cli core lib registry tagstore drivers \
+    -name '*.c' -exec grep -Eho '[^_]getenv\("[A-Za-z_]*"' {} + |
+    sed 's/.*"\(.*\)"/\1/' | sort -u); do
+	grep -Eq "(Ev|It Ev) $name( |\$)" "$srcdir/man/imgd.8" ||
+	    missing="$missing $name"
+done
+if [ -z "$missing" ]; then
+	ok "imgd.8 has every variable of the environment"
+else
+	not_ok "imgd.8 has every variable of the environment" \
+	    "missing:$missing"
+fi
+
 if command -v mandoc >/dev/null; then
 	for page in "$srcdir"/man/*.[1-8]; do
 		# Whether other pages are found depends on what is installed.

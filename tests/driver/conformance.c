@@ -235,6 +235,50 @@ read_only_open_makes_nothing(void **state)
 	store_reopen(s, 0);
 }
 
+/* u::rwx, g::rwx, o::rwx and user 1: what a default ACL looks like. */
+static const unsigned char acl[] = { 2, 0, 0, 0,
+	1, 0, 7, 0, 0xff, 0xff, 0xff, 0xff,
+	2, 0, 7, 0, 1, 0, 0, 0,
+	4, 0, 7, 0, 0xff, 0xff, 0xff, 0xff,
+	0x10, 0, 7, 0, 0xff, 0xff, 0xff, 0xff,
+	0x20, 0, 7, 0, 0xff, 0xff, 0xff, 0xff };
+
+static void
+layers_inherit_nothing_from_the_store(void **state)
+{
+	struct store *s = *state;
+	unsigned int i;
+
+	s->d->close(s->h);
+	ok(fs_remove_tree(AT_FDCWD, s->home, &ok_err));
+	(void)close(s->env.home_fd);
+	sys(mkdir(s->home, 0700));
+	sys(chown(s->home, 0, 50));
+	sys(chmod(s->home, 02700));
+	sys(setxattr(s->home, "system.posix_acl_default", acl, sizeof(acl),
+	    0));
+	s->env.home_fd = sys(open(s->home,
+	    O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+	ok(s->d->open(&s->env, &s->h, &ok_err));
+	layer_create(s, id_of(1), NULL);
+	fill_base(s, id_of(1));
+	layer_seal(s, id_of(1));
+	layer_create(s, id_of(2), id_of(1));
+	for (i = 1; i <= 2; i++) {
+		int fd = layer_look(s, id_of(i));
+		int file = sys(openat(fd, "a file", O_RDONLY | O_CLOEXEC));
+		struct stat st;
+
+		sys(fstat(fd, &st));
+		assert_int_equal(st.st_mode, S_IFDIR | 0755);
+		assert_int_equal(st.st_gid, 0);
+		assert_int_equal(flistxattr(fd, NULL, 0), 0);
+		assert_int_equal(flistxattr(file, NULL, 0), 0);
+		(void)close(file);
+		layer_looked(s, id_of(i), fd);
+	}
+}
+
 static void
 children_are_listed_first(void **state)
 {
@@ -387,6 +431,7 @@ restart_finishes_what_a_crash_cut(void **state)
 	sys(mkdirat(dying_fd, "half", 0700));
 	sys(mkdirat(dying_fd, "half/dir", 0700));
 	put_file(dying_fd, "half/dir/file", "x");
+	sys(mkdirat(s->env.home_fd, "probe-0123456789abcdef", 0700));
 	assert_int_equal(s->d->exists(s->h, id_of(2), NULL), 0);
 	assert_int_equal(listed_count(s), 1);
 	assert_int_equal(check_store(s, 0, &told), 3);
@@ -397,6 +442,8 @@ restart_finishes_what_a_crash_cut(void **state)
 	assert_int_equal(check_store(s, 0, &told), 2);
 	store_reopen(s, 0);
 	assert_int_equal(check_store(s, 0, &told), 0);
+	assert_true(unlinkat(s->env.home_fd, "probe-0123456789abcdef",
+	    AT_REMOVEDIR) < 0);
 	put_file(tmp_fd, "junk", "x");
 	assert_int_equal(check_store(s, IMGD_CHECK_REPAIR, &told), 0);
 	assert_int_equal(told, 1);
@@ -573,7 +620,8 @@ unknown_option_is_refused(void **state)
 	assert_null(h);
 }
 
-#define unit_case(f) cmocka_unit_test_setup_teardown(f, store_setup, store_teardown)
+#define unit_case(f)                                                         \
+	cmocka_unit_test_setup_teardown(f, store_setup, store_teardown)
 
 int
 main(void)
@@ -588,6 +636,7 @@ main(void)
 		unit_case(sealed_is_final),
 		unit_case(states_survive_a_restart),
 		unit_case(read_only_open_makes_nothing),
+		unit_case(layers_inherit_nothing_from_the_store),
 		unit_case(children_are_listed_first),
 		unit_case(chain_of_128_layers_is_read),
 		unit_case(deletions_and_changes_are_seen),

@@ -369,7 +369,8 @@ probe_refuses_unfit_filesystems(void **state)
 	env.home_fd = sys(open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC));
 	fails(EOPNOTSUPP, s->d->probe(&env, &ok_err));
 	assert_int_equal(count_entries(env.home_fd), 0);
-	sys(mount(NULL, path, NULL, MS_REMOUNT | MS_BIND | MS_RDONLY, NULL));
+	sys(mount("none", path, "none", MS_REMOUNT | MS_BIND | MS_RDONLY,
+	    NULL));
 	fails(EROFS, s->d->probe(&env, &ok_err));
 	(void)close(env.home_fd);
 	sys(umount(path));

@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
+#include <sys/mount.h>
 #include <sys/sysmacros.h>
 #include <sys/xattr.h>
 #include <unistd.h>
@@ -315,6 +315,42 @@ cancelled_copy_leaves_nothing(void **state)
 	layer_create(s, id_of(2), id_of(1));
 }
 
+static void
+full_disk_leaves_nothing(void **state)
+{
+	struct store *s = *state;
+	char data[65536] = "x";
+	int fd, f, i, told;
+
+	s->d->close(s->h);
+	(void)close(s->env.home_fd);
+	sys(mount("tmpfs", s->home, "tmpfs", 0, "size=4m"));
+	s->env.home_fd = sys(open(s->home,
+	    O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+	ok(s->d->open(&s->env, &s->h, &ok_err));
+	layer_create(s, id_of(1), NULL);
+	fd = layer_fill(s, id_of(1));
+	f = sys(openat(fd, "large", O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
+	for (i = 0; i < 48; i++)
+		assert_int_equal(write(f, data, sizeof(data)), sizeof(data));
+	(void)close(f);
+	layer_filled(s, id_of(1), fd);
+	layer_seal(s, id_of(1));
+	fails(ENOSPC, s->d->create(s->h, id_of(2), id_of(1), NULL, &ok_err));
+	fails(ENOSPC, s->d->create_rw(s->h, id_of(2), id_of(1), NULL,
+	    &ok_err));
+	assert_int_equal(s->d->exists(s->h, id_of(2), NULL), 0);
+	assert_int_equal(listed_count(s), 1);
+	assert_int_equal(check_store(s, IMGD_CHECK_DEEP, &told), 0);
+	/* Back to the store that teardown knows. */
+	s->d->close(s->h);
+	(void)close(s->env.home_fd);
+	sys(umount(s->home));
+	s->env.home_fd = sys(open(s->home,
+	    O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+	ok(s->d->open(&s->env, &s->h, &ok_err));
+}
+
 #define unit_case(f)                                                         \
 	cmocka_unit_test_setup_teardown(f, store_setup, store_teardown)
 
@@ -328,6 +364,7 @@ main(void)
 		unit_case(many_hard_link_groups_stay_apart),
 		unit_case(file_with_all_links_there_can_be),
 		unit_case(cancelled_copy_leaves_nothing),
+		unit_case(full_disk_leaves_nothing),
 	};
 
 	harness_start();

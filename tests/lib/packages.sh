@@ -47,13 +47,16 @@ install_packages() {
 	policy_deny
 	trap policy_restore EXIT
 	trap 'exit 1' HUP INT TERM
+	status=0
 	# shellcheck disable=SC2086 # a list of names
-	if ! { apt-get -qq update &&
+	{ apt-get -qq update &&
 	    DEBIAN_FRONTEND=noninteractive apt-get -qq -y \
-		--no-install-recommends install $missing; } </dev/null; then
-		echo "apt-get could not install:$missing" >&2
-		return 1
-	fi
+		--no-install-recommends install $missing; } </dev/null ||
+	    status=$?
 	policy_restore
 	trap - EXIT HUP INT TERM
+	if [ $status -ne 0 ]; then
+		echo "apt-get could not install:$missing" >&2
+	fi
+	return $status
 }
