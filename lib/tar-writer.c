@@ -311,6 +311,18 @@ begin_node(struct tar_writer *w, mode_t type, struct imgd_error **err)
 
 /* ---- hard links ---- */
 
+/* The first component of the name that begins with ".wh.", or NULL. */
+static const char *
+find_marker(const char *name)
+{
+	const char *p;
+
+	if (str_starts(name, ".wh."))
+		return name;
+	p = strstr(name, "/.wh.");
+	return p == NULL ? NULL : p + 1;
+}
+
 /* The file that a hard link names, in the parent's tree: copied here first,
  * so that both names are one file. */
 static int
@@ -401,6 +413,8 @@ link_to(struct tar_writer *w, struct tar_dir *target_dir, const char *base,
 	if (strcmp(path, w->path) != 0)
 		r = place(w, make_link, &how, /* for_dir= */ false, &was_dir,
 		    &hid, err);
+	else if ((r = tree_holds(w->tree, w->dir, err)) >= 0)
+		r = tree_wrote(w->tree, path, len, err);
 	if (r < 0)
 		return r;
 	if (archive_entry_size(w->entry) > 0)
@@ -448,10 +462,10 @@ begin_link(struct tar_writer *w, struct imgd_error **err)
 		return refuse(err, "a hard link to the root");
 	if (str_starts(name, AUFS_PLNK))
 		return link_to_plnk(w, name + strlen(AUFS_PLNK), err);
+	if (find_marker(name) != NULL)
+		return refuse(err, "the hard link's target is missing");
 	base = strrchr(name, '/');
 	base = base == NULL ? name : base + 1;
-	if (str_starts(base, ".wh."))
-		return refuse(err, "the hard link's target is missing");
 	r = tree_find_dir(w->tree, name,
 	    base == name ? 0 : (size_t)(base - name - 1), &dir, err);
 	if (r == 0)
@@ -537,18 +551,6 @@ begin_marker(struct tar_writer *w, const char *at, char type, size_t dir_len,
 	    strcmp(hidden, "..") == 0)
 		return refuse(err, "a whiteout of no name");
 	return begin_whiteout(w, dir_len, /* is_opaque= */ false, err);
-}
-
-/* The first component of the name that begins with ".wh.", or NULL. */
-static const char *
-find_marker(const char *name)
-{
-	const char *p;
-
-	if (str_starts(name, ".wh."))
-		return name;
-	p = strstr(name, "/.wh.");
-	return p == NULL ? NULL : p + 1;
 }
 
 /* ---- entries ---- */

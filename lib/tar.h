@@ -5,6 +5,9 @@
  * descriptor and makes the layer's *recipe*: what is needed besides the
  * tree to give the very same tar back.  tar_pack is the reverse.
  * Both treat all their input as hostile.
+ *
+ * Memory: about 2 MiB, and at most 16 bytes for each entry; more only while
+ * a hostile tar's extension headers or sparse map are read (a few MiB).
  */
 #ifndef LIB_TAR_H
 #define LIB_TAR_H
@@ -23,7 +26,9 @@ struct tar_unpack {
 	 * 0755 0:0. */
 	bool is_base;
 	int recipe_fd;      /* empty file for the recipe; borrowed */
-	int spool_fd;       /* empty, unlinked scratch file; borrowed */
+	/* Empty, unlinked scratch file; borrowed.  It grows with the number of
+	 * directories and whiteouts. */
+	int spool_fd;
 	struct imgd_source *source; /* the uncompressed tar */
 
 	/*
@@ -54,7 +59,15 @@ struct tar_result {
  * Unpack a layer.
  *
  * The tree's result equals what applying the layer on its parent's tree
- * gives (OCI image-spec, layer.md), whatever the form of the whiteouts.
+ * gives (OCI image-spec, layer.md), whatever the form of the whiteouts:
+ *   - whiteouts hide lower layers only, whatever their place in the tar;
+ *   - an entry for a directory replaces all its metadata, a directory without
+ *     one keeps what it had below, time included;
+ *   - a directory that nobody describes is 0755 0:0 with time 0, and so is
+ *     the time of a base's root without an entry: trees are reproducible;
+ *   - a hard link's header is applied to the file, under all its names.
+ * Names are taken relative to the root, also absolute ones; links on the way
+ * are resolved inside it.
  * Returns 0; -IMGD_E_FORMAT for a tar that is malformed or names what it may
  * not; -IMGD_E_LIMIT; errno of a failed call.  The directory is then
  * half-filled: remove it.
@@ -68,8 +81,9 @@ int tar_unpack(const struct tar_unpack *params, struct tar_result *ret,
  * tree_fd: the merged tree with that layer on top, read-only.
  * recipe_fd: what tar_unpack wrote, read from its beginning.
  * ret_diff_id: SHA-256 of what was written; the caller compares it.
- * A body that is not what the recipe's checksum says fails with -EUCLEAN and
- * the file's name.
+ * Returns 0; -EUCLEAN with the file's name for a body that is not what the
+ * recipe's checksum says, and for a damaged recipe, also one whose own digest
+ * is not what came out; -IMGD_E_LIMIT; what sink returned.
  */
 int tar_pack(int tree_fd, int recipe_fd, struct imgd_sink *sink,
     char ret_diff_id[DIGEST_STR_SIZE], struct imgd_error **err);

@@ -177,6 +177,13 @@ SINGLE = {
         f(b'a', b'1', records=[(b'mtime', b'1234567890.123456789')]),
         f(b'b', b'1', records=[(b'mtime', b'-1.5')]),
         d(b'c', records=[(b'mtime', b'99.000000001')]), f(b'c/x')),
+    'pax-names': tar(
+        f(b'x', b'1', records=[(b'path', b'\xff\xfe')]),
+        f(b'x', b'2', records=[(b'hdrcharset', b'BINARY'),
+                               (b'path', b'\xc3\x28')]),
+        f(b'x', b'3', records=[(b'path', 'gr\u00fc\u00df'.encode())]),
+        entry(b's', SYM, records=[(b'linkpath', b'\xe4')]),
+        hard(b'h', b'', records=[(b'linkpath', b'\xff\xfe')])),
     'pax-global': tar(pax([(b'comment', b'c' * 40)], b'g'), f(b'a', b'1')),
     'pax-owner': tar(
         f(b'a', b'1', records=[(b'uid', b'4000000000'),
@@ -315,6 +322,8 @@ MULTI = {
     'acl-below': [
         tar(d(b'dir', records=[(X + b'system.posix_acl_default', ACL)])),
         tar(f(b'dir/a/b', b'1', mode=0o640), entry(b'dir/p', FIFO))],
+    'hard-link-to-itself': [tar(*BASE), tar(
+        hard(b'd/a', b'd/a', uid=5), wh(b'd/a'), wh(b'd/b'))],
     'hard-link-group': [
         tar(d(b'a'), f(b'a/1', b'x' * 99), hard(b'a/2', b'a/1'),
             hard(b'b/c/3', b'a/1'), hard(b'4', b'a/1'), hard(b'5', b'a/1'),
@@ -356,6 +365,9 @@ EVIL = {
         tar(f(b'a', b'12345'), entry(b'b', HARD, b'54321', link=b'a',
                                      records=[(b'x.y', b'1')])),
         "not its target's"),
+    'hard-link-to-marker': (
+        tar(f(b'.wh..wh.plnk/1', b'1'),
+            hard(b'h', b'.wh..wh.imgd-plnk/1')), 'is missing'),
     'link-loop': (tar(sym(b'a', b'b'), sym(b'b', b'a'), f(b'a/x')),
                   'too many links'),
     'root-is-a-link': (tar(sym(b'./', b'/etc')), 'root is no directory'),
