@@ -573,6 +573,7 @@ read_entry(struct tar_raw *t, const struct header *h, uint64_t link_size,
 	ret->name_len = t->name.len;
 	ret->linkname = t->linkname.data == NULL ? "" : t->linkname.data;
 	ret->linkname_len = t->linkname.len;
+	ret->is_link_pax = t->link.from != 0 && h->linkname[0] == '\0';
 	r = set_sizes(t, h, link_size, ret, err);
 	if (r < 0)
 		return r;

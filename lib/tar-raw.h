@@ -32,6 +32,7 @@ struct tar_raw_entry {
 	const char *linkname; /* likewise; "" if there is none */
 	size_t name_len;      /* may differ from strlen: then NUL is inside */
 	size_t linkname_len;
+	bool is_link_pax;     /* linkname stands in an extension alone */
 	uint64_t position;    /* of the first of its headers */
 	uint64_t size;        /* of the file: a sparse one with its holes */
 	uint64_t stored;      /* bytes of content in the tar */

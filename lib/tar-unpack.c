@@ -171,11 +171,17 @@ check_agreement(struct unpack *u, struct archive_entry *entry,
 		return disagree(err, "place");
 	if (!same_name(name == NULL ? "" : name, raw->name, raw->name_len))
 		return disagree(err, "name");
-	if ((raw->type == '1') != (hard != NULL) ||
-	    (raw->type == '2' && soft == NULL))
+	if ((raw->type != '1' && hard != NULL) ||
+	    (raw->type != '2' && soft != NULL))
 		return disagree(err, "type");
+	/* XXX until libarchive > 3.6.2: it has no link at all where only a
+	 * pax header gives it, as Go writes names without ASCII. */
 	if ((raw->type == '1' || raw->type == '2') &&
-	    !same_name(link, raw->linkname, raw->linkname_len))
+	    (link == NULL ?
+		    !raw->is_link_pax :
+		    !same_name(link, raw->linkname, raw->linkname_len)))
+		return disagree(err, "link");
+	if (strlen(raw->linkname) != raw->linkname_len)
 		return disagree(err, "link");
 	if (archive_entry_size(entry) != (int64_t)raw->size)
 		return disagree(err, "size");
@@ -250,7 +256,8 @@ unpack_entry(struct unpack *u, struct archive_entry *entry,
 	r = check_agreement(u, entry, raw, err);
 	if (r < 0)
 		return r;
-	body = tar_writer_begin(u->writer, entry, raw->type, err);
+	body = tar_writer_begin(u->writer, entry, raw->type, raw->linkname,
+	    err);
 	if (body < 0)
 		return body;
 	if (body != TAR_BODY_WRITE)
@@ -290,8 +297,7 @@ next_entry(struct unpack *u, struct imgd_error **err)
 	if (++u->n_entries > LIMIT_LAYER_ENTRIES)
 		return imgd_error_set(err, IMGD_E_LIMIT,
 		    "more than %d entries", LIMIT_LAYER_ENTRIES);
-	if (archive_entry_hardlink(entry) != NULL &&
-	    archive_entry_size(entry) > 0)
+	if (archive_entry_size(entry) > 0)
 		link_size = (uint64_t)archive_entry_size(entry);
 	r = tar_raw_next(u->raw, link_size, &raw, err);
 	if (r == 0)

@@ -25,6 +25,7 @@ struct tar_writer {
 
 	/* the current entry */
 	struct archive_entry *entry; /* borrowed */
+	const char *linkname;        /* borrowed */
 	struct tar_meta meta;
 	struct tar_dir *dir; /* the tree's; the entry's directory */
 	char *base;          /* its last component, in name */
@@ -277,11 +278,9 @@ begin_special(struct tar_writer *w, mode_t type, make_fn *make,
 static int
 begin_symlink(struct tar_writer *w, struct imgd_error **err)
 {
-	const char *target = archive_entry_symlink(w->entry);
-
-	if (target == NULL || *target == '\0')
+	if (*w->linkname == '\0')
 		return refuse(err, "a symbolic link without target");
-	return begin_special(w, S_IFLNK, make_symlink, target, err);
+	return begin_special(w, S_IFLNK, make_symlink, w->linkname, err);
 }
 
 static int
@@ -444,18 +443,16 @@ link_to_plnk(struct tar_writer *w, const char *base, struct imgd_error **err)
 static int
 begin_link(struct tar_writer *w, struct imgd_error **err)
 {
-	const char *linkname = archive_entry_hardlink(w->entry);
 	char name[LIMIT_PATH_BYTES + 1];
 	struct tar_dir dir = { .fd = -EBADF };
 	const char *base;
 	size_t len;
 	int r;
 
-	if (linkname == NULL)
-		return refuse(err, "a hard link without target");
-	r = tar_name_clean(linkname, name, &len, err);
+	r = tar_name_clean(w->linkname, name, &len, err);
 	if (r < 0) {
-		(void)imgd_error_prefix(err, "hard link to \"%s\"", linkname);
+		(void)imgd_error_prefix(err, "hard link to \"%s\"",
+		    w->linkname);
 		return r;
 	}
 	if (len == 0)
@@ -582,7 +579,7 @@ begin_by_type(struct tar_writer *w, char type, bool is_dir,
 
 int
 tar_writer_begin(struct tar_writer *w, struct archive_entry *entry, char type,
-    struct imgd_error **err)
+    const char *linkname, struct imgd_error **err)
 {
 	const char *name = archive_entry_pathname(entry);
 	const char *marker;
@@ -593,6 +590,7 @@ tar_writer_begin(struct tar_writer *w, struct archive_entry *entry, char type,
 	if (name == NULL)
 		name = "";
 	w->entry = entry;
+	w->linkname = linkname;
 	/* POSIX.1-2017 pax, "typeflag": an old way to write a directory. */
 	is_dir = type == '5' || (type == '0' && str_ends(name, "/"));
 	if ((r = tar_name_clean(name, w->name, &w->name_len, err)) < 0 ||

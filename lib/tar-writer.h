@@ -29,11 +29,11 @@ enum tar_body {
 /*
  * Make the entry's object; a regular file waits for its content.
  *
- * type: the typeflag as tar_raw tells it.
+ * type, linkname: as tar_raw tells them; borrowed until tar_writer_end.
  * Returns an enum tar_body; -IMGD_E_FORMAT, -IMGD_E_LIMIT, errno.
  */
 int tar_writer_begin(struct tar_writer *w, struct archive_entry *entry,
-    char type, struct imgd_error **err);
+    char type, const char *linkname, struct imgd_error **err);
 
 /* Content at offset, ascending. */
 int tar_writer_data(struct tar_writer *w, const void *data, size_t len,

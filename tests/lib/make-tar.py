@@ -184,6 +184,13 @@ SINGLE = {
         f(b'x', b'3', records=[(b'path', 'gr\u00fc\u00df'.encode())]),
         entry(b's', SYM, records=[(b'linkpath', b'\xe4')]),
         hard(b'h', b'', records=[(b'linkpath', b'\xff\xfe')])),
+    # Go leaves out of the old fields what is not ASCII.
+    'pax-names-alone': tar(
+        f(b'', b'1', records=[(b'path', 'gr\u00fc'.encode())]),
+        entry(b'', SYM, records=[(b'path', b'\xff'), (b'linkpath', b'\xfe')]),
+        hard(b'', b'', records=[(b'path', 'h\u00fc'.encode()),
+                                (b'linkpath', 'gr\u00fc'.encode())]),
+        entry(b'/', DIR, records=[(b'path', 'd\u00fc/'.encode())])),
     'pax-global': tar(pax([(b'comment', b'c' * 40)], b'g'), f(b'a', b'1')),
     'pax-owner': tar(
         f(b'a', b'1', records=[(b'uid', b'4000000000'),
