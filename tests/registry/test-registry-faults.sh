@@ -6,9 +6,15 @@ tool=$builddir/tests/registry/registry-tool
 dir=$(mktemp -d) || exit 99
 n=0
 pids=
-cleanup() {
-	# The server ends with its standard input; others by their pid.
+liar=
+# The lying one ends with its standard input, others by their pid.
+stop_liar() {
 	exec 9>&-
+	[ -z "$liar" ] || wait "$liar"
+	liar=
+}
+cleanup() {
+	stop_liar
 	for pid in $pids; do
 		kill "$pid" 2>/dev/null
 		wait "$pid" 2>/dev/null
@@ -61,12 +67,17 @@ sys.exit(not ($2))" >"$dir/out" 2>"$dir/err"
 }
 
 start_liar() {
-	exec 9>&-
-	rm -f "$dir/fifo" && mkfifo "$dir/fifo" || exit 99
+	stop_liar
+	rm -f "$dir/fifo" "$dir/ports"
+	mkfifo "$dir/fifo" && : >"$dir/ports" || exit 99
 	python3 "$srcdir/tests/registry/lying-registry.py" "$@" \
-	    <"$dir/fifo" >"$dir/ports" &
+	    <"$dir/fifo" >>"$dir/ports" &
+	liar=$!
 	exec 9>"$dir/fifo"
-	while ! grep -q . "$dir/ports"; do sleep 0.05; done
+	while ! grep -q . "$dir/ports"; do
+		kill -0 "$liar" || exit 99
+		sleep 0.05
+	done
 	read -r port other <"$dir/ports"
 	r=127.0.0.1:$port/t
 }
