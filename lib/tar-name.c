@@ -52,18 +52,3 @@ tar_name_clean(const char *name, char *out, size_t *ret_len,
 	return 0;
 }
 
-void
-tar_error_escape(struct imgd_error **err)
-{
-	cleanup_free char *text = NULL;
-	int code;
-
-	if (err == NULL || *err == NULL)
-		return;
-	text = str_escape(imgd_error_msg(*err), strlen(imgd_error_msg(*err)));
-	if (text == NULL || strcmp(text, imgd_error_msg(*err)) == 0)
-		return;
-	code = imgd_error_code(*err);
-	imgd_error_free(take_ptr(err));
-	(void)imgd_error_set(err, code, "%s", text);
-}

@@ -18,8 +18,4 @@
 int tar_name_clean(const char *name, char *out, size_t *ret_len,
     struct imgd_error **err);
 
-/* Messages hold names as they came: make *err's fit for a terminal.  To be
- * called once, by who hands the error out. */
-void tar_error_escape(struct imgd_error **err);
-
 #endif

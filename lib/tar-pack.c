@@ -159,8 +159,8 @@ static const struct recipe_ops pack_ops = {
 	.lost = pack_lost,
 };
 
-static int
-pack(int tree_fd, int recipe_fd, struct imgd_sink *sink,
+int
+tar_pack(int tree_fd, int recipe_fd, struct imgd_sink *sink,
     char ret_diff_id[DIGEST_STR_SIZE], struct imgd_error **err)
 {
 	cleanup(recipe_reader_freep) struct recipe_reader *reader = NULL;
@@ -190,15 +190,4 @@ pack(int tree_fd, int recipe_fd, struct imgd_sink *sink,
 		    recipe_diff_id(reader));
 	memcpy(ret_diff_id, diff_id, sizeof(diff_id));
 	return 0;
-}
-
-int
-tar_pack(int tree_fd, int recipe_fd, struct imgd_sink *sink,
-    char ret_diff_id[DIGEST_STR_SIZE], struct imgd_error **err)
-{
-	int r = pack(tree_fd, recipe_fd, sink, ret_diff_id, err);
-
-	if (r < 0)
-		tar_error_escape(err);
-	return r;
 }

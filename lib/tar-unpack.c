@@ -373,7 +373,5 @@ tar_unpack(const struct tar_unpack *params, struct tar_result *ret,
 	int r = unpack_all(&u, ret, err);
 
 	unpack_done(&u);
-	if (r < 0)
-		tar_error_escape(err);
 	return r;
 }

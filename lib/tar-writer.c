@@ -293,8 +293,8 @@ begin_node(struct tar_writer *w, mode_t type, struct imgd_error **err)
 		how.st_rdev = makedev(
 		    (unsigned int)archive_entry_rdevmajor(w->entry),
 		    (unsigned int)archive_entry_rdevminor(w->entry));
-	if (type == S_IFCHR && how.st_rdev == makedev(0, 0) &&
-	    w->tree->params->whiteouts != IMGD_WH_DELETE)
+	/* In every form, so that all drivers take the same layers. */
+	if (type == S_IFCHR && how.st_rdev == makedev(0, 0))
 		return refuse(err, "device 0/0 would be a forged whiteout");
 	r = begin_special(w, type, make_node, &how, err);
 	if (r == -EPERM && type != S_IFIFO) {

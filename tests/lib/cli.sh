@@ -119,6 +119,7 @@ cli_cleanup() {
 	registry_stop
 	if [ -n "$lying_pid" ]; then
 		exec 8>&-
+		kill "$lying_pid" 2>/dev/null
 		wait "$lying_pid" 2>/dev/null
 		lying_pid=
 	fi

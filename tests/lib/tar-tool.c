@@ -21,6 +21,7 @@
 
 #include "lib/cleanup.h"
 #include "lib/fs-at.h"
+#include "lib/strbuf.h"
 #include "lib/tar.h"
 
 static int64_t
@@ -137,6 +138,7 @@ main(int argc, char **argv)
 		{ NULL, 0, NULL, 0 },
 	};
 	cleanup_error struct imgd_error *err = NULL;
+	cleanup_free char *safe = NULL;
 	struct parent parent = { .fd = -EBADF };
 	struct tar_unpack params = {
 		.need_parent = need_parent,
@@ -166,7 +168,9 @@ main(int argc, char **argv)
 	else
 		return usage();
 	close_fd(&parent.fd);
-	if (r < 0)
-		fprintf(stderr, "tar-tool: %s\n", imgd_error_msg(err));
-	return r < 0 ? 1 : 0;
+	if (r >= 0)
+		return 0;
+	safe = str_escape(imgd_error_msg(err), strlen(imgd_error_msg(err)));
+	(void)fprintf(stderr, "tar-tool: %s\n", safe != NULL ? safe : "");
+	return 1;
 }

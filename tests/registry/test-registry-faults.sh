@@ -7,10 +7,13 @@ dir=$(mktemp -d) || exit 99
 n=0
 pids=
 liar=
-# The lying one ends with its standard input, others by their pid.
 stop_liar() {
 	exec 9>&-
-	[ -z "$liar" ] || wait "$liar"
+	if [ -n "$liar" ]; then
+		# Others may have inherited the end that keeps it alive.
+		kill "$liar" 2>/dev/null
+		wait "$liar" 2>/dev/null
+	fi
 	liar=
 }
 cleanup() {

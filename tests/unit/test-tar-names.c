@@ -92,18 +92,6 @@ limits_hold_to_the_byte(void **state)
 }
 
 static void
-errors_are_escaped_once(void **state)
-{
-	cleanup_error struct imgd_error *err = NULL;
-
-	(void)state;
-	(void)imgd_error_set(&err, IMGD_E_FORMAT, "entry \"\033[2J\\\"");
-	tar_error_escape(&err);
-	assert_string_equal(imgd_error_msg(err), "entry \"\\x1b[2J\\\\\"");
-	assert_int_equal(imgd_error_code(err), IMGD_E_FORMAT);
-}
-
-static void
 set_finds_what_was_added_and_nothing_else(void **state)
 {
 	struct path_set set;
@@ -159,7 +147,6 @@ main(void)
 		cmocka_unit_test(names_are_relative_to_the_root),
 		cmocka_unit_test(names_that_leave_the_root_are_refused),
 		cmocka_unit_test(limits_hold_to_the_byte),
-		cmocka_unit_test(errors_are_escaped_once),
 		cmocka_unit_test(set_finds_what_was_added_and_nothing_else),
 		cmocka_unit_test(hash_is_siphash),
 	};
