@@ -11,7 +11,8 @@ liblzma-dev libsqlite3-dev libssl-dev libzstd-dev zlib1g-dev"
 DEMO_PACKAGES="ca-certificates curl docker-registry procps python3 skopeo
 util-linux"
 
-TEST_PACKAGES="acl attr binutils jq libcap2-bin libcmocka-dev mandoc sqlite3
+TEST_PACKAGES="acl attr binutils bsdutils fuse-overlayfs hostname jq libcap2-bin
+libcmocka-dev mandoc openssl sqlite3
 umoci valgrind"
 
 policy=/usr/sbin/policy-rc.d
