@@ -177,21 +177,13 @@ config_add_storage_opt(struct config *c, const char *opt,
 	return append(&c->storage_opts, &c->n_storage_opts, opt, err);
 }
 
-static void
-free_list(char **list, size_t n)
-{
-	while (n > 0)
-		free(list[--n]);
-	free(list);
-}
-
 void
 config_done(struct config *c)
 {
 	free(c->data_root);
 	free(c->storage_driver);
-	free_list(c->storage_opts, c->n_storage_opts);
-	free_list(c->registry_mirrors, c->n_registry_mirrors);
-	free_list(c->insecure_registries, c->n_insecure_registries);
+	str_list_free(c->storage_opts, c->n_storage_opts);
+	str_list_free(c->registry_mirrors, c->n_registry_mirrors);
+	str_list_free(c->insecure_registries, c->n_insecure_registries);
 	*c = (struct config) { 0 };
 }

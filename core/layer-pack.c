@@ -72,24 +72,6 @@ run_packer(int sock, int tree_fd, int recipe_fd, int out_fd,
 	return 0;
 }
 
-static int
-open_recipe(struct engine *e, const char *key, int *ret_fd,
-    struct imgd_error **err)
-{
-	cleanup_close int dir_fd = fs_open_dir(e->store->root_fd, "recipes",
-	    err);
-	int fd;
-
-	if (dir_fd < 0)
-		return dir_fd;
-	fd = openat(dir_fd, key, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
-	if (fd < 0)
-		return imgd_error_set(err, errno, "recipe: %s",
-		    strerror(errno));
-	*ret_fd = fd;
-	return 0;
-}
-
 int
 layer_pack(struct engine *e, struct driver *d, const char *key, int out_fd,
     char ret_diff_id[DIGEST_STR_SIZE], struct imgd_error **err)
@@ -106,7 +88,7 @@ layer_pack(struct engine *e, struct driver *d, const char *key, int out_fd,
 			    strerror(errno));
 		out_fd = null_fd;
 	}
-	r = open_recipe(e, key, &recipe_fd, err);
+	r = store_open_recipe(e->store, key, O_RDONLY, &recipe_fd, err);
 	if (r >= 0)
 		r = driver_get(d, key, &path, err);
 	if (r < 0)

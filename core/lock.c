@@ -66,6 +66,31 @@ lock_mnt_ns(char buf[64])
 	return buf;
 }
 
+bool
+lock_mnt_ns_lives(const char *ns)
+{
+	cleanup_closedir DIR *proc = opendir("/proc");
+	struct dirent *de;
+
+	/* Where nothing can be seen, nothing is known to be gone. */
+	if (proc == NULL)
+		return true;
+	while ((de = readdir(proc)) != NULL) {
+		char path[300], link[64];
+		ssize_t n;
+
+		if (de->d_name[0] < '1' || de->d_name[0] > '9')
+			continue;
+		(void)snprintf(path, sizeof(path), "/proc/%s/ns/mnt",
+		    de->d_name);
+		n = readlink(path, link, sizeof(link) - 1);
+		link[n > 0 ? n : 0] = '\0';
+		if (strcmp(link, ns) == 0)
+			return true;
+	}
+	return false;
+}
+
 int
 lock_describe(int lock_fd, const char *root, struct imgd_error **err)
 {

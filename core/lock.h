@@ -5,6 +5,8 @@
 #ifndef CORE_LOCK_H
 #define CORE_LOCK_H
 
+#include <stdbool.h>
+
 #include "imgd/error.h"
 
 /* Open ROOT/lock and try to own it: 1 owned, 0 somebody else does. */
@@ -22,6 +24,10 @@ int lock_workers_shared(int root_fd, int *ret_fd, struct imgd_error **err);
 
 /* This process's mount namespace as the kernel names it; in buf. */
 const char *lock_mnt_ns(char buf[64]);
+
+/* Whether any process still lives in the mount namespace that the kernel names
+ * so. */
+bool lock_mnt_ns_lives(const char *ns);
 
 /* Whether the engine that owns the store is in this mount namespace: 0, or
  * -EXDEV with both named. */

@@ -343,11 +343,12 @@ recover_mount(struct recovery *rec, const struct mount_row *row,
 	bool is_alive;
 	int r;
 
-	/* Rows of another living namespace cannot be checked from here: they
-	 * count as in use. */
+	/* What another living namespace has mounted cannot be seen from here:
+	 * it counts as in use. */
 	is_alive = strcmp(row->boot_id, rec->boot) == 0 &&
-	    (strcmp(row->mnt_ns, rec->ns) != 0 ||
-		fs_is_mount_point(row->target, NULL) > 0);
+	    (strcmp(row->mnt_ns, rec->ns) != 0
+		    ? lock_mnt_ns_lives(row->mnt_ns)
+		    : fs_is_mount_point(row->target, NULL) > 0);
 	if (!is_alive) {
 		log_debug("engine", "mount %s is gone", row->target);
 		drop_own_target(e, row->target);

@@ -71,25 +71,6 @@ open_scratch(struct engine *e, int *ret_fd, struct imgd_error **err)
 	return 0;
 }
 
-static int
-open_recipe(struct engine *e, const char *key, int *ret_fd,
-    struct imgd_error **err)
-{
-	cleanup_close int dir_fd = fs_open_dir(e->store->root_fd, "recipes",
-	    err);
-	int fd;
-
-	if (dir_fd < 0)
-		return dir_fd;
-	fd = openat(dir_fd, key,
-	    O_RDWR | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
-	if (fd < 0)
-		return imgd_error_set(err, errno, "recipe: %s",
-		    strerror(errno));
-	*ret_fd = fd;
-	return 0;
-}
-
 /* The directory to fill and the form of its whiteouts. */
 static int
 open_stage(struct pull *p, struct pull_layer *l, int *ret_fd,
@@ -130,7 +111,8 @@ open_layer_fds(struct pull *p, struct pull_layer *l, struct layer_fds *f,
 
 	r = open_stage(p, l, &f->stage, ret_whiteouts, err);
 	if (r >= 0)
-		r = open_recipe(p->engine, l->key, &f->recipe, err);
+		r = store_open_recipe(p->engine->store, l->key,
+		    O_RDWR | O_CREAT | O_TRUNC, &f->recipe, err);
 	if (r >= 0)
 		r = open_scratch(p->engine, &f->scratch, err);
 	if (r < 0)

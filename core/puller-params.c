@@ -6,6 +6,7 @@
 
 #include "core/protocol.h"
 #include "core/puller-params.h"
+#include "lib/strbuf.h"
 
 #define MAX_LIST 256
 
@@ -90,14 +91,6 @@ puller_params_get(struct message *m, struct puller_params *ret,
 	return r;
 }
 
-static void
-free_list(char **list, size_t n)
-{
-	while (n > 0)
-		free(list[--n]);
-	free(list);
-}
-
 void
 puller_params_done(struct puller_params *p)
 {
@@ -111,7 +104,7 @@ puller_params_done(struct puller_params *p)
 	if (p->identity_token != NULL)
 		explicit_bzero(p->identity_token, strlen(p->identity_token));
 	free(p->identity_token);
-	free_list(p->mirrors, p->n_mirrors);
-	free_list(p->insecure, p->n_insecure);
+	str_list_free(p->mirrors, p->n_mirrors);
+	str_list_free(p->insecure, p->n_insecure);
 	*p = (struct puller_params) { 0 };
 }

@@ -24,6 +24,12 @@ store_open_root(const char *root, bool is_readonly, int *ret_fd,
 	cleanup_close int fd = -EBADF;
 	struct stat st;
 
+	if (!is_readonly && geteuid() != 0)
+		return imgd_error_set(err, EPERM,
+		    "store %s: changing it needs root, or root of a user "
+		    "namespace: try sudo, or unshare --map-auto "
+		    "--map-root-user --mount",
+		    root);
 	fd = open(root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (fd < 0 && errno == ENOENT && !is_readonly) {
 		if (mkdir(root, 0700) < 0 && errno != EEXIST)
@@ -195,6 +201,23 @@ store_driver(struct store *s, const char *name, struct driver **ret,
 	}
 	pthread_mutex_unlock(&s->mutex);
 	return r;
+}
+
+int
+store_open_recipe(struct store *s, const char *key, int flags, int *ret_fd,
+    struct imgd_error **err)
+{
+	cleanup_close int dir_fd = fs_open_dir(s->root_fd, "recipes", err);
+	int fd;
+
+	if (dir_fd < 0)
+		return dir_fd;
+	fd = openat(dir_fd, key, flags | O_NOFOLLOW | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return imgd_error_set(err, errno, "recipe %.12s: %s", key,
+		    strerror(errno));
+	*ret_fd = fd;
+	return 0;
 }
 
 static bool

@@ -52,6 +52,10 @@ store_closep(struct store **s)
 int store_driver(struct store *s, const char *name, struct driver **ret,
     struct imgd_error **err);
 
+/* Open ROOT/recipes/KEY with open(2)'s flags. */
+int store_open_recipe(struct store *s, const char *key, int flags,
+    int *ret_fd, struct imgd_error **err);
+
 /* Which driver a verb that reads image (its id) should use: name, else the
  * store's choice if it holds the image, else the first that does.
  * *ret_name is malloc'ed; -ENOENT if none holds it. */

@@ -385,8 +385,8 @@ layer_dirs_seal(struct layer_dirs *ld, const char *id,
 	return 0;
 }
 
-int
-layer_dirs_both_sealed(struct layer_dirs *ld, const char *id,
+static int
+check_both_sealed(struct layer_dirs *ld, const char *id,
     const char *with, struct imgd_error **err)
 {
 	const char *ids[] = { id, with };
@@ -401,6 +401,23 @@ layer_dirs_both_sealed(struct layer_dirs *ld, const char *id,
 			return imgd_error_set(err, EINVAL,
 			    "layer %.12s is not sealed", ids[i]);
 	}
+	return 0;
+}
+
+int
+layer_dirs_exchange(struct layer_dirs *ld, const char *id, const char *with,
+    const char *name, struct imgd_error **err)
+{
+	char a[LAYER_PATH_SIZE], b[LAYER_PATH_SIZE];
+	int r = check_both_sealed(ld, id, with, err);
+
+	if (r < 0)
+		return r;
+	(void)snprintf(a, sizeof(a), "%s/%s", id, name);
+	(void)snprintf(b, sizeof(b), "%s/%s", with, name);
+	if (renameat2(ld->layers_fd, a, ld->layers_fd, b, RENAME_EXCHANGE) < 0)
+		return imgd_error_set(err, errno, "layer %.12s: replace: %s",
+		    id, strerror(errno));
 	return 0;
 }
 

@@ -87,9 +87,10 @@ int layer_dirs_parent(struct layer_dirs *ld, const char *id,
 int layer_dirs_seal(struct layer_dirs *ld, const char *id,
     struct imgd_error **err);
 
-/* -EINVAL unless both are sealed layers: what replace asks for. */
-int layer_dirs_both_sealed(struct layer_dirs *ld, const char *id,
-    const char *with, struct imgd_error **err);
+/* Exchange name, a directory of each, between two sealed layers: what replace
+ * asks for.  -EINVAL unless both are sealed. */
+int layer_dirs_exchange(struct layer_dirs *ld, const char *id,
+    const char *with, const char *name, struct imgd_error **err);
 
 /* Remove the layer, or what an interrupted creation left of it.  When the
  * contents cannot all be deleted the layer is gone nevertheless and the rest

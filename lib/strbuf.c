@@ -238,6 +238,14 @@ str_to_u64(const char *s, uint64_t max, uint64_t *ret)
 	return true;
 }
 
+void
+str_list_free(char **list, size_t n)
+{
+	while (n > 0)
+		free(list[--n]);
+	free(list);
+}
+
 int
 str_random_key(char ret[65], struct imgd_error **err)
 {

@@ -54,6 +54,9 @@ bool str_ends(const char *s, const char *suffix);
  * above max. */
 bool str_to_u64(const char *s, uint64_t max, uint64_t *ret);
 
+/* Free n malloc'ed strings and the malloc'ed list of them; NULL is fine. */
+void str_list_free(char **list, size_t n);
+
 /* A random key: 64 lower-case hex digits and a NUL. */
 int str_random_key(char ret[65], struct imgd_error **err);
 

@@ -529,17 +529,10 @@ overlay_replace(void *h, const char *id, const char *with,
     struct imgd_error **err)
 {
 	struct overlay *o = h;
-	char a[LAYER_PATH_SIZE], b[LAYER_PATH_SIZE];
-	int r = layer_dirs_both_sealed(&o->layers, id, with, err);
+	int r = layer_dirs_exchange(&o->layers, id, with, "diff", err);
 
 	if (r < 0)
 		return r;
-	(void)snprintf(a, sizeof(a), "%s/diff", id);
-	(void)snprintf(b, sizeof(b), "%s/diff", with);
-	if (renameat2(o->layers.layers_fd, a, o->layers.layers_fd, b,
-	    RENAME_EXCHANGE) < 0)
-		return imgd_error_set(err, errno, "layer %.12s: replace: %s",
-		    id, strerror(errno));
 	/* Mounts that an earlier process left show the old content, and a
 	 * later get would take them over. */
 	return overlay_cleanup(o, err);

@@ -200,18 +200,8 @@ vfs_replace(void *h, const char *id, const char *with,
     struct imgd_error **err)
 {
 	struct vfs *v = h;
-	char a[LAYER_PATH_SIZE], b[LAYER_PATH_SIZE];
-	int r = layer_dirs_both_sealed(&v->layers, id, with, err);
 
-	if (r < 0)
-		return r;
-	(void)snprintf(a, sizeof(a), "%s/root", id);
-	(void)snprintf(b, sizeof(b), "%s/root", with);
-	if (renameat2(v->layers.layers_fd, a, v->layers.layers_fd, b,
-	    RENAME_EXCHANGE) < 0)
-		return imgd_error_set(err, errno, "layer %.12s: replace: %s",
-		    id, strerror(errno));
-	return 0;
+	return layer_dirs_exchange(&v->layers, id, with, "root", err);
 }
 
 static int

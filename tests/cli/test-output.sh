@@ -57,6 +57,11 @@ ok "driver info by path" status 0 '^name=vfs$' \
 ok "no such driver" status 1 'no such driver: nope' \
     imgd pull --driver=nope app:1
 
+ok "libraries of workers and drivers are not in the program" sh -c "
+	! ldd '$program' | grep -E 'devmapper|curl|archive|zstd|isal'"
+ok "who is not root is told what to run" status 1 'needs root' \
+    setpriv --reuid=65534 --regid=65534 --clear-groups \
+    "$program" --root "$root/../elsewhere" tag a b
 ok "no verb" status 2 'no verb' imgd
 ok "unknown verb" status 2 'no such verb: frob' imgd frob
 ok "unknown option" status 2 'unknown option --frob' imgd images --frob
