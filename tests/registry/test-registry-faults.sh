@@ -10,7 +10,8 @@ liar=
 stop_liar() {
 	exec 9>&-
 	if [ -n "$liar" ]; then
-		# Others may have inherited the end that keeps it alive.
+		# It also ends with its standard input, but not while a
+		# process that inherited the other end lives.
 		kill "$liar" 2>/dev/null
 		wait "$liar" 2>/dev/null
 	fi
@@ -256,7 +257,7 @@ start_registry() {
 		[ $# = 1 ] ||
 		    echo "auth: {htpasswd: {realm: basic-realm, path: $2}}"
 	} >"$dir/config-$1.yml"
-	docker-registry serve "$dir/config-$1.yml" >"$dir/log-$1" 2>&1 &
+	docker-registry serve "$dir/config-$1.yml" >"$dir/log-$1" 2>&1 9>&- &
 	pids="$pids $!"
 	for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
 		python3 -c "
