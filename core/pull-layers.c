@@ -9,6 +9,7 @@
 #include "core/protocol.h"
 #include "core/pull.h"
 #include "lib/cleanup.h"
+#include "lib/log.h"
 #include "lib/message.h"
 
 /* Foreign layers and slots are looked at this often. */
@@ -306,11 +307,38 @@ step(struct pull *p, struct pollfd *fds, size_t *ret_failed,
 	return hear_layers(p, fds, ret_failed, err);
 }
 
+/*
+ * End everything that runs, and delete what is not sealed, children first:
+ * who takes such a layer over begins with nothing, and a driver may refuse to
+ * remove a parent.  Sealed layers stay for those who wait for them.
+ */
+static void
+abort_all(struct pull *p)
+{
+	size_t i;
+
+	for (i = 0; i < p->n_layers; i++) {
+		layer_abort(p, i);
+		give_slot(p, &p->layers[i]);
+	}
+	for (i = p->n_layers; i > 0; i--) {
+		cleanup_error struct imgd_error *e = NULL;
+		const struct pull_layer *l = &p->layers[i - 1];
+
+		if ((l->state == LAYER_RUNNING ||
+			l->state == LAYER_UNPACKED) &&
+		    engine_remove_layer(p->engine, driver_name(p->driver),
+			l->key, &e) < 0)
+			log_warn("%s; removed later, ignoring",
+			    imgd_error_msg(e));
+	}
+}
+
 int
 pull_layers(struct pull *p, struct imgd_error **err)
 {
 	cleanup_free struct pollfd *fds = NULL;
-	size_t i, failed = p->n_layers;
+	size_t failed = p->n_layers;
 	char label[32];
 	int r;
 
@@ -324,10 +352,7 @@ pull_layers(struct pull *p, struct imgd_error **err)
 	driver_set_cancel(NULL);
 	if (r > 0)
 		return 0;
-	for (i = 0; i < p->n_layers; i++) {
-		layer_abort(p, i);
-		give_slot(p, &p->layers[i]);
-	}
+	abort_all(p);
 	if (failed < p->n_layers)
 		return imgd_error_prefix(err, "%s",
 		    pull_layer_label(p, failed, label));

@@ -18,6 +18,8 @@ for n in range(3):
 EOT
 "$lib/make-oci.py" "$dir/oci" 1 "$dir/0.tar" "$dir/1.tar" "$dir/2.tar"
 registry_push "$dir/oci:1" library/victim:1 || exit 99
+"$lib/make-oci.py" "$dir/oci" twin "$dir/0.tar" "$dir/1.tar" "$dir/2.tar"
+registry_push "$dir/oci:twin" library/twin:1 || exit 99
 "$lib/make-oci.py" "$dir/oci" 2 "$dir/0.tar"
 registry_push "$dir/oci:2" library/other:1 || exit 99
 
@@ -61,6 +63,30 @@ print(random.Random($n * 7919 + $$).randrange(5, 400))")
 			ok "$driver, $who killed after $ms ms" \
 			    killed $driver "$ms" $who
 		done
+	done
+done
+
+# Another image with the very same layers waits for them; when its forerunner
+# dies it fetches them itself.
+taken_over() { # DRIVER MS
+	"$program" --root "$root" --config "$dir/daemon.json" pull -q \
+	    --driver="$1" victim:1 >/dev/null 2>&1 </dev/null &
+	pid=$!
+	sleep 0.05
+	imgd pull -q --driver="$1" twin:1 >"$dir/twin" 2>&1 &
+	twin=$!
+	sleep "0.$(printf %03d "$2")"
+	kill -9 $pid
+	wait $pid 2>/dev/null
+	wait $twin || { cat "$dir/twin"; return 1; }
+	sound || return 1
+	imgd rmi twin:1 >/dev/null
+	imgd rmi victim:1 >/dev/null 2>&1
+	[ -z "$(ls "$root/recipes")" ]
+}
+for driver in vfs overlay; do
+	for ms in 5 30 60 90 120 150 200; do
+		ok "$driver: taken over after $ms ms" taken_over $driver $ms
 	done
 done
 
