@@ -77,7 +77,7 @@ become_engine(const char *root, const struct config *config, int lock_fd,
 		(void)close(null_fd);
 	}
 	(void)chdir("/");
-	_exit(engine_run(root, config, lock_fd, ready_fd));
+	exit(engine_run(root, config, lock_fd, ready_fd));
 }
 
 /* Fork an engine that owns lock_fd and wait until it serves. */

@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <dlfcn.h>
 #include <errno.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -14,6 +15,8 @@
 
 #define MODULE_PREFIX "imgd-"
 #define MODULE_SUFFIX "-driver.so"
+
+static pthread_mutex_t init_mutex = PTHREAD_MUTEX_INITIALIZER;
 
 /* Names that Docker's users know these drivers by. */
 static const struct {
@@ -106,16 +109,20 @@ driver_load(const char *name, struct driver_info *ret, struct imgd_error **err)
 		    "driver %s: %s has no " IMGD_DRIVER_INIT_SYMBOL, name,
 		    path);
 	memcpy(&init, &symbol, sizeof(init));
+	/* init fills its module's own table in, every time. */
+	pthread_mutex_lock(&init_mutex);
 	table = init();
 	r = check_table(path, table, err);
-	if (r < 0)
-		return r;
-	memset(ret, 0, sizeof(*ret));
-	size = table->struct_size < sizeof(ret->table) ? table->struct_size
-						       : sizeof(ret->table);
-	memcpy(&ret->table, table, size);
-	ret->path = take_ptr(&path);
-	return 0;
+	if (r >= 0) {
+		memset(ret, 0, sizeof(*ret));
+		size = table->struct_size < sizeof(ret->table)
+		    ? table->struct_size
+		    : sizeof(ret->table);
+		memcpy(&ret->table, table, size);
+		ret->path = take_ptr(&path);
+	}
+	pthread_mutex_unlock(&init_mutex);
+	return r;
 }
 
 void

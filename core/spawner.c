@@ -4,6 +4,7 @@
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
@@ -27,7 +28,7 @@ child(role_main_fn *run, int sock, unsigned int what)
 		log_warn("worker: %s", imgd_error_msg(err));
 		_exit(1);
 	}
-	_exit(run(sock, what));
+	exit(run(sock, what));
 }
 
 static int

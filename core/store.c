@@ -96,6 +96,7 @@ store_close(struct store *s)
 	tagstore_close(s->tags);
 	close_fd(&s->root_fd);
 	free(s->root);
+	free(s->default_driver);
 	(void)pthread_mutex_destroy(&s->mutex);
 	free(s);
 }
@@ -165,40 +166,50 @@ choose(struct store *s, char **ret, struct imgd_error **err)
 	return probe_all(s, ret, err);
 }
 
+/* The open driver of that own name, opened if need be; under s->mutex. */
+static int
+get_driver(struct store *s, const char *typed, const char *name,
+    struct driver **ret, struct imgd_error **err)
+{
+	struct driver_open_params p;
+	size_t i;
+	int r;
+
+	for (i = 0; i < s->n_drivers; i++)
+		if (strcmp(driver_name(s->drivers[i]), name) == 0)
+			break;
+	if (i == STORE_MAX_DRIVERS)
+		return imgd_error_set(err, EMFILE, "too many drivers in use");
+	if (i == s->n_drivers) {
+		open_params(s, &p);
+		r = driver_open(typed, &p, &s->drivers[i], err);
+		if (r < 0)
+			return r;
+		s->n_drivers++;
+	}
+	*ret = s->drivers[i];
+	return 0;
+}
+
 int
 store_driver(struct store *s, const char *name, struct driver **ret,
     struct imgd_error **err)
 {
 	cleanup(driver_info_done) struct driver_info info = { 0 };
-	struct driver_open_params p;
-	cleanup_free char *chosen = NULL;
-	size_t i;
-	int r;
+	int r = 0;
 
+	/* Probing is done under the lock, too: once, not once per job. */
+	pthread_mutex_lock(&s->mutex);
 	if (name == NULL || *name == '\0') {
-		r = choose(s, &chosen, err);
-		if (r < 0)
-			return r;
-		name = chosen;
+		if (s->default_driver == NULL)
+			r = choose(s, &s->default_driver, err);
+		name = s->default_driver;
 	}
 	/* Resolves aliases and paths to the driver's own name. */
-	r = driver_load(name, &info, err);
-	if (r < 0)
-		return r;
-	open_params(s, &p);
-	pthread_mutex_lock(&s->mutex);
-	for (i = 0; i < s->n_drivers; i++)
-		if (strcmp(driver_name(s->drivers[i]), info.table.name) == 0)
-			break;
-	if (i == STORE_MAX_DRIVERS)
-		r = imgd_error_set(err, EMFILE, "too many drivers in use");
-	else if (i == s->n_drivers)
-		r = driver_open(name, &p, &s->drivers[i], err);
-	if (r >= 0) {
-		if (i == s->n_drivers)
-			s->n_drivers++;
-		*ret = s->drivers[i];
-	}
+	if (r >= 0)
+		r = driver_load(name, &info, err);
+	if (r >= 0)
+		r = get_driver(s, name, info.table.name, ret, err);
 	pthread_mutex_unlock(&s->mutex);
 	return r;
 }

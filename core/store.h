@@ -20,7 +20,8 @@ struct store {
 	bool is_readonly;
 	struct tagstore *tags; /* NULL: read-only, and there is no store yet */
 	const struct config *config;
-	pthread_mutex_t mutex; /* for drivers */
+	pthread_mutex_t mutex; /* for the fields below */
+	char *default_driver;  /* once it was asked for */
 	struct driver *drivers[STORE_MAX_DRIVERS];
 	size_t n_drivers;
 };

@@ -25,7 +25,12 @@ dir=$(mktemp -d "${TMPDIR:-/tmp}/imgd-test-XXXXXX") || exit 99
 root=$dir/root
 mkdir -m 700 "$root"
 echo '{}' >"$dir/daemon.json"
-unset IMGD_HOST DOCKER_CONFIG
+unset IMGD_DEBUG DOCKER_CONFIG
+# An engine has no standard error: sanitizers write here, and cli_end looks.
+ASAN_OPTIONS=log_path=$dir/sanitizer
+UBSAN_OPTIONS=log_path=$dir/sanitizer:print_stacktrace=1
+TSAN_OPTIONS=log_path=$dir/sanitizer
+export ASAN_OPTIONS UBSAN_OPTIONS TSAN_OPTIONS
 HOME=$dir
 export HOME
 
@@ -146,6 +151,10 @@ cli_end() {
 	[ ! -s "$dir/leaks" ]
 	result $? "no mount and no process is left"
 	sed 's/^/# /' "$dir/leaks"
+	cat "$dir"/sanitizer* >"$dir/reports" 2>/dev/null
+	[ ! -s "$dir/reports" ]
+	result $? "no sanitizer has anything to say"
+	sed 's/^/# /' "$dir/reports"
 	echo "1..$n_tests"
 	[ $n_bad -eq 0 ]
 	exit
