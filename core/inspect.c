@@ -185,6 +185,31 @@ add_facts(struct json_object *o, const struct facts *f)
 	json_object_object_add(o, "Drivers", split(f->drivers));
 }
 
+static void
+add_metadata(void *ctx, const char *key, const char *value)
+{
+	json_object_object_add(ctx, key, text(value));
+}
+
+/* What the driver tells of the top layer; that it tells nothing is no reason
+ * not to show the rest. */
+static void
+add_driver_data(struct store *s, struct json_object *o, const struct facts *f)
+{
+	cleanup(layer_row_done) struct layer_row row = { 0 };
+	struct json_object *graph, *data;
+	struct driver *d;
+
+	if (f->img.n_layers == 0 ||
+	    !json_object_object_get_ex(o, "GraphDriver", &graph) ||
+	    !json_object_object_get_ex(graph, "Data", &data) ||
+	    tagstore_layer(s->tags, f->driver,
+		f->img.layers[f->img.n_layers - 1].chain_id, &row, NULL) < 0 ||
+	    store_driver(s, f->driver, &d, NULL) < 0)
+		return;
+	(void)driver_metadata(d, row.key, add_metadata, data, NULL);
+}
+
 int
 inspect_image(struct store *s, const char *id, struct json_object **ret,
     struct imgd_error **err)
@@ -209,6 +234,7 @@ inspect_image(struct store *s, const char *id, struct json_object **ret,
 	if (r < 0)
 		return r;
 	add_facts(o, &f);
+	add_driver_data(s, o, &f);
 	*ret = take_ptr(&o);
 	return 0;
 }

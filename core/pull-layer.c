@@ -350,6 +350,10 @@ layer_complete(struct pull *p, size_t index, struct imgd_error **err)
 
 	/* An end of file alone is no end of layer: both must have counted
 	 * the same bytes. */
+	if (l->blob_bytes != l->blob->size_bytes)
+		return imgd_error_set(err, IMGD_E_DIGEST,
+		    "the blob has %ju bytes, the manifest says %ju",
+		    (uintmax_t)l->blob_bytes, (uintmax_t)l->blob->size_bytes);
 	if (l->fetched_tar_bytes != l->tar_bytes)
 		return imgd_error_set(err, IMGD_E_PROTOCOL,
 		    "the puller sent %ju bytes, the unpacker read %ju",

@@ -226,38 +226,6 @@ fs_write_all(int fd, const void *data, size_t len, struct imgd_error **err)
 	return 0;
 }
 
-int
-fs_write_file(int dir_fd, const char *name, const void *data, size_t len,
-    mode_t mode, struct imgd_error **err)
-{
-	cleanup_close int fd = -EBADF;
-	char key[65], tmp[80];
-	int r;
-
-	r = str_random_key(key, err);
-	if (r < 0)
-		return r;
-	(void)snprintf(tmp, sizeof(tmp), ".tmp-%.16s", key);
-	fd = openat(dir_fd, tmp,
-	    O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
-	if (fd < 0)
-		return imgd_error_set(err, errno, "%s: %s", name,
-		    strerror(errno));
-	r = fs_write_all(fd, data, len, err);
-	if (r < 0) {
-		(void)unlinkat(dir_fd, tmp, 0);
-		return imgd_error_prefix(err, "%s", name);
-	}
-	if (fchmod(fd, mode) < 0 || fsync(fd) < 0 ||
-	    renameat(dir_fd, tmp, dir_fd, name) < 0 || fsync(dir_fd) < 0) {
-		int e = errno;
-
-		(void)unlinkat(dir_fd, tmp, 0);
-		return imgd_error_set(err, e, "%s: %s", name, strerror(e));
-	}
-	return 0;
-}
-
 const char *
 fs_fd_path(int fd, char buf[32])
 {
