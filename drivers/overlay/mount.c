@@ -118,6 +118,26 @@ set_options(const struct mount_ops *ops, int fd,
 	return 0;
 }
 
+/*
+ * Whether overlayfs takes layers one by one; -1 with errno if nothing can be
+ * learned.  Where it is not converted to the new mount API (before Linux 6.5)
+ * the kernel gathers any key for later, so one that nobody knows tells.
+ */
+static int
+takes_single_layers(const struct mount_ops *ops)
+{
+	cleanup_close int fd = ops->fsopen("overlay", FSOPEN_CLOEXEC);
+
+	if (fd < 0)
+		return errno == ENOSYS ? 0 : -1;
+	if (ops->fsconfig(fd, FSCONFIG_SET_STRING, "no-such-option", "/",
+	    0) == 0)
+		return 0;
+	/* Any directory will do to learn whether the key is known. */
+	return ops->fsconfig(fd, FSCONFIG_SET_STRING, "lowerdir+", "/",
+	    0) == 0 || errno != EINVAL;
+}
+
 /* The new mount API: one call per layer, no limit but the kernel's own.
  * Returns 1 if the kernel cannot do it this way. */
 static int
@@ -126,11 +146,12 @@ mount_by_context(const struct mount_ops *ops, const struct overlay_mount *om,
 {
 	cleanup_close int fd = -EBADF, mount_fd = -EBADF;
 	size_t i;
-	int r;
+	int r = takes_single_layers(ops);
 
-	fd = ops->fsopen("overlay", FSOPEN_CLOEXEC);
-	if (fd < 0 && errno == ENOSYS)
+	if (r == 0)
 		return 1;
+	if (r > 0)
+		fd = ops->fsopen("overlay", FSOPEN_CLOEXEC);
 	if (fd < 0 && errno == ENODEV)
 		return imgd_error_set(err, EOPNOTSUPP,
 		    "the kernel has no overlayfs");
@@ -138,11 +159,8 @@ mount_by_context(const struct mount_ops *ops, const struct overlay_mount *om,
 		return imgd_error_set(err, errno, "overlay: %s",
 		    strerror(errno));
 	for (i = 0; i < om->n_lowers; i++) {
-		if (set_path(ops, fd, om, "lowerdir+", om->lowers[i]) == 0)
-			continue;
-		if (i == 0 && errno == EINVAL)
-			return 1;
-		return fail_context(fd, "overlay", err);
+		if (set_path(ops, fd, om, "lowerdir+", om->lowers[i]) < 0)
+			return fail_context(fd, "overlay", err);
 	}
 	r = set_options(ops, fd, om, err);
 	if (r < 0)
@@ -261,12 +279,9 @@ overlay_mount(const struct mount_ops *ops, const struct overlay_mount *om,
 size_t
 overlay_max_lowers(const struct mount_ops *ops, size_t name_len)
 {
-	cleanup_close int fd = ops->fsopen("overlay", FSOPEN_CLOEXEC);
 	size_t room = (size_t)sysconf(_SC_PAGESIZE) - DATA_FIXED_BYTES;
 
-	/* Any directory will do to learn whether the key is known. */
-	if (fd >= 0 && ops->fsconfig(fd, FSCONFIG_SET_STRING, "lowerdir+", "/",
-	    0) == 0)
+	if (takes_single_layers(ops) > 0)
 		return OVERLAY_MAX_LOWERS;
 	room /= name_len + 1;
 	return room < OVERLAY_MAX_LOWERS ? room : OVERLAY_MAX_LOWERS;

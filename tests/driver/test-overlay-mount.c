@@ -20,6 +20,7 @@ const char *harness_driver = "overlay";
 static struct {
 	int fsopen, fsconfig, fsmount, move_mount, mount, remount, umount;
 	const char *fsconfig_key; /* which key fails */
+	bool is_legacy; /* fsconfig takes any key, create refuses it */
 	bool is_real;             /* mount(2) is the kernel's */
 	char data[8192];          /* mount(2)'s last */
 	int n_umounts;
@@ -56,6 +57,10 @@ fake_fsconfig(int fd, unsigned int cmd, const char *key, const void *value,
 	(void)aux;
 	if (key == NULL)
 		key = "create";
+	if (fake.is_legacy)
+		return answer(strcmp(key, "create") == 0 ? EINVAL : 0);
+	if (strcmp(key, "no-such-option") == 0)
+		return answer(EINVAL);
 	return answer(fake.fsconfig_key != NULL &&
 	    strcmp(key, fake.fsconfig_key) == 0 ? fake.fsconfig : 0);
 }
@@ -179,7 +184,8 @@ upper_directory_failure_is_reported(void **state)
 	fails(EINVAL, overlay_mount(&fake_ops, &om, &ok_err));
 }
 
-/* Kernels before 6.8 have no "lowerdir+", those before 5.2 no fsopen. */
+/* Kernels before 6.8 have no "lowerdir+", those before 6.5 only say so at the
+ * end, those before 5.2 have no fsopen. */
 static void
 older_kernels_get_one_page_of_data(void **state)
 {
@@ -196,6 +202,12 @@ older_kernels_get_one_page_of_data(void **state)
 	assert_memory_equal(fake.data, "lowerdir=d00000:d00001:d00002,"
 	    "upperdir=u,workdir=w,", 51);
 	assert_non_null(strstr(fake.data, ",userxattr"));
+	fake.fsconfig_key = NULL;
+	fake.is_legacy = true;
+	memset(fake.data, 0, sizeof(fake.data));
+	ok(overlay_mount(&fake_ops, &om, &ok_err));
+	assert_memory_equal(fake.data, "lowerdir=d00000:d00001:d00002,", 30);
+	fake.is_legacy = false;
 	fake.fsopen = ENOSYS;
 	fake.mount = ENODEV;
 	fails(EOPNOTSUPP, overlay_mount(&fake_ops, &om, &ok_err));
