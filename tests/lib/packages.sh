@@ -11,7 +11,7 @@ liblzma-dev libsqlite3-dev libssl-dev libzstd-dev zlib1g-dev"
 DEMO_PACKAGES="ca-certificates curl docker-registry procps python3 skopeo
 util-linux"
 
-TEST_PACKAGES="acl attr binutils bsdutils fuse-overlayfs hostname jq libcap2-bin
+TEST_PACKAGES="acl attr binutils bsdutils fuse-overlayfs jq libcap2-bin
 libcmocka-dev mandoc openssl sqlite3
 umoci valgrind"
 
