@@ -12,8 +12,7 @@ DEMO_PACKAGES="ca-certificates curl docker-registry procps python3 skopeo
 util-linux"
 
 TEST_PACKAGES="acl attr binutils bsdutils fuse-overlayfs jq libcap2-bin
-libcmocka-dev mandoc openssl sqlite3
-umoci valgrind"
+libcmocka-dev mandoc openssl sqlite3 umoci valgrind"
 
 policy=/usr/sbin/policy-rc.d
 policy_is_ours=
