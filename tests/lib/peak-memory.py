@@ -4,7 +4,7 @@
 usage: peak-memory.py PROGRAM COMMAND [ARG…]
 
 Samples, while COMMAND runs, every process whose executable is the file
-PROGRAM, and prints on standard error the peak of the sum of their anonymous
+PROGRAM and whose HOME is ours (tests beside this one have others), and prints on standard error the peak of the sum of their anonymous
 and shared-memory pages (Pss_Anon + Pss_Shmem) and of their Pss, in kB.
 """
 import os
@@ -13,15 +13,20 @@ import sys
 import time
 
 
+HOME = b"HOME=" + os.environb[b"HOME"]
+
+
 def processes(program):
     for name in os.listdir("/proc"):
         if not name.isdigit():
             continue
         try:
             st = os.stat("/proc/%s/exe" % name)
+            with open("/proc/%s/environ" % name, "rb") as f:
+                is_ours = HOME in f.read().split(b"\0")
         except OSError:
             continue
-        if (st.st_dev, st.st_ino) == program:
+        if is_ours and (st.st_dev, st.st_ino) == program:
             yield name
 
 
