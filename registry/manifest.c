@@ -89,34 +89,6 @@ descriptor_donep(struct descriptor *d)
 	descriptor_done(d);
 }
 
-int
-descriptor_copy(const struct descriptor *d, struct descriptor *ret,
-    struct imgd_error **err)
-{
-	cleanup(descriptor_donep) struct descriptor copy = *d;
-	size_t i;
-
-	copy.urls = NULL;
-	copy.n_urls = 0;
-	copy.media_type = strdup(d->media_type != NULL ? d->media_type : "");
-	if (copy.media_type == NULL)
-		return no_memory(err);
-	if (d->n_urls > 0) {
-		copy.urls = calloc(d->n_urls, sizeof(*copy.urls));
-		if (copy.urls == NULL)
-			return no_memory(err);
-	}
-	for (i = 0; i < d->n_urls; i++) {
-		copy.urls[i] = strdup(d->urls[i]);
-		if (copy.urls[i] == NULL)
-			return no_memory(err);
-		copy.n_urls = i + 1;
-	}
-	*ret = copy;
-	memset(&copy, 0, sizeof(copy));
-	return 0;
-}
-
 static int
 get_name(struct json_object *o, const char *key, char *to, size_t size,
     struct imgd_error **err)

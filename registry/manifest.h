@@ -78,9 +78,7 @@ struct descriptor {
 	struct platform platform;
 };
 
-/* Deep copy; ret is released with descriptor_done(). */
-int descriptor_copy(const struct descriptor *d, struct descriptor *ret,
-    struct imgd_error **err);
+/* Free what d owns and leave it empty. */
 void descriptor_done(struct descriptor *d);
 
 enum manifest_kind {

@@ -66,22 +66,6 @@ an_image_manifest_is_read(void **state)
 }
 
 static void
-a_descriptor_is_copied_deeply(void **state)
-{
-	char url[] = "http://x";
-	char *urls[] = { url };
-	struct descriptor d = { .media_type = url, .digest = D0, .urls = urls,
-		.n_urls = 1 }, copy;
-
-	(void)state;
-	assert_int_equal(descriptor_copy(&d, &copy, NULL), 0);
-	assert_string_equal(copy.urls[0], url);
-	assert_ptr_not_equal(copy.urls[0], url);
-	descriptor_done(&copy);
-	descriptor_done(&copy);
-}
-
-static void
 types_that_are_not_read_are_named(void **state)
 {
 	static const struct {
@@ -424,7 +408,6 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(an_image_manifest_is_read),
-		cmocka_unit_test(a_descriptor_is_copied_deeply),
 		cmocka_unit_test(types_that_are_not_read_are_named),
 		cmocka_unit_test(malformed_manifests_are_refused),
 		cmocka_unit_test(layers_at_the_limit_and_past_it),
