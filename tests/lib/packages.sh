@@ -4,15 +4,17 @@
 # shellcheck disable=SC2034 # the lists are for those who source this
 
 BUILD_PACKAGES="autoconf automake libtool make gcc libc6-dev pkg-config
-libarchive-dev libbz2-dev libcurl4-openssl-dev libisal-dev libjson-c-dev
-liblzma-dev libsqlite3-dev libssl-dev libzstd-dev zlib1g-dev"
+libarchive-dev libbz2-dev libcurl4-openssl-dev libdevmapper-dev libisal-dev
+libjson-c-dev liblzma-dev libsqlite3-dev libssl-dev libzstd-dev zlib1g-dev"
 
 # To serve an image to ourselves and look at it.
 DEMO_PACKAGES="ca-certificates curl docker-registry procps python3 skopeo
 util-linux"
 
-TEST_PACKAGES="acl attr binutils bsdutils fuse-overlayfs jq libcap2-bin
-libcmocka-dev mandoc openssl sqlite3 umoci valgrind"
+# user-mode-linux and kmod: a kernel with a device-mapper, in a process.
+TEST_PACKAGES="acl attr binutils bsdutils dmsetup e2fsprogs fuse-overlayfs jq
+kmod libcap2-bin libcmocka-dev mandoc openssl sqlite3 thin-provisioning-tools
+umoci user-mode-linux valgrind xfsprogs"
 
 policy=/usr/sbin/policy-rc.d
 policy_is_ours=
