@@ -33,9 +33,9 @@ struct cmd {
 
 extern const struct cmd cmds[]; /* ended by a NULL name */
 
-cmd_fn cmd_driver, cmd_fsck, cmd_help, cmd_history, cmd_images, cmd_info,
-    cmd_inspect, cmd_mount, cmd_pull, cmd_rmi, cmd_tag, cmd_umount,
-    cmd_version;
+cmd_fn cmd_create, cmd_diff, cmd_driver, cmd_fsck, cmd_help, cmd_history,
+    cmd_images, cmd_info, cmd_inspect, cmd_mount, cmd_pull, cmd_rm, cmd_rmi,
+    cmd_tag, cmd_umount, cmd_version;
 
 /* ---- usage.c ---- */
 
@@ -56,6 +56,9 @@ struct option_spec {
  */
 int parse_options(struct cli *cli, int argc, char **argv,
     const struct option_spec *specs, int min, int max, int *ret_n);
+
+/* Read "512m" or "10G" (of 1024, a final "b" is ignored).  -EINVAL. */
+int parse_size(const char *text, uint64_t *ret_bytes);
 
 /* "imgd: VERB: text" and the verb's usage on stderr; returns EXIT_USAGE. */
 int usage_error(const struct cli *cli, const char *fmt, ...)

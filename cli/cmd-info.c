@@ -43,7 +43,7 @@ cmd_version(struct cli *cli, int argc, char **argv)
 }
 
 struct counts {
-	int64_t images, layers;
+	int64_t images, layers, containers;
 	uint64_t layer_bytes;
 };
 
@@ -64,6 +64,15 @@ count_layer(void *ctx, const struct layer_row *row)
 
 	c->layers++;
 	c->layer_bytes += row->size_bytes;
+	return 0;
+}
+
+static int
+count_container(void *ctx, const struct container_row *row)
+{
+	struct counts *c = ctx;
+
+	c->containers += strcmp(row->state, "ready") == 0;
 	return 0;
 }
 
@@ -111,9 +120,14 @@ gather(struct store *s, struct json_object *o, struct imgd_error **err)
 		if (r >= 0)
 			r = tagstore_layers(s->tags, NULL, "ready",
 			    count_layer, &c, err);
+		if (r >= 0)
+			r = tagstore_containers(s->tags, count_container, &c,
+			    err);
 	}
 	json_object_object_add(o, "Images", json_object_new_int64(c.images));
 	json_object_object_add(o, "Layers", json_object_new_int64(c.layers));
+	json_object_object_add(o, "Containers",
+	    json_object_new_int64(c.containers));
 	json_object_object_add(o, "LayerBytes",
 	    json_object_new_int64((int64_t)c.layer_bytes));
 	if (r >= 0 && s->tags != NULL)

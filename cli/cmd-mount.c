@@ -25,6 +25,8 @@ add_mount(void *ctx, const struct mount_row *row)
 
 		json_object_object_add(o, "Target",
 		    json_object_new_string(row->target));
+		json_object_object_add(o, "Kind",
+		    json_object_new_string(row->kind));
 		json_object_object_add(o, "Image",
 		    json_object_new_string(row->image));
 		json_object_object_add(o, "Reference",
@@ -37,6 +39,7 @@ add_mount(void *ctx, const struct mount_row *row)
 	table_cell(&l->table, "%s", row->reference);
 	table_cell(&l->table, "%.12s", row->image + 7);
 	table_cell(&l->table, "%s", row->driver);
+	table_cell(&l->table, "%s", row->kind);
 	table_cell(&l->table, "%s", row->target);
 	return 0;
 }
@@ -44,8 +47,8 @@ add_mount(void *ctx, const struct mount_row *row)
 static int
 list_mounts(struct cli *cli, bool is_json)
 {
-	static const char *const headings[] = { "IMAGE", "IMAGE ID", "DRIVER",
-		"TARGET", NULL };
+	static const char *const headings[] = { "NAME", "IMAGE ID", "DRIVER",
+		"KIND", "TARGET", NULL };
 	cleanup_error struct imgd_error *err = NULL;
 	cleanup(store_closep) struct store *s = NULL;
 	struct mount_list l = { .is_json = is_json };
@@ -88,8 +91,9 @@ int
 cmd_mount(struct cli *cli, int argc, char **argv)
 {
 	const char *driver = NULL;
-	bool is_json = false;
+	bool is_block = false, is_json = false;
 	const struct option_spec specs[] = {
+		{ 0, "block", &is_block, NULL },
 		{ 0, "driver", NULL, &driver },
 		{ 0, "json", &is_json, NULL },
 		{ 0, NULL, NULL, NULL },
@@ -104,6 +108,8 @@ cmd_mount(struct cli *cli, int argc, char **argv)
 		return EXIT_USAGE;
 	if (n == 0)
 		return list_mounts(cli, is_json);
+	if (n == 2 && is_block)
+		return usage_error(cli, "a block device has no target");
 	if (n == 2 && (target = realpath(argv[2], NULL)) == NULL) {
 		(void)imgd_error_set(&err, errno, "%s", strerror(errno));
 		return report(cli, argv[2], err);
@@ -113,10 +119,13 @@ cmd_mount(struct cli *cli, int argc, char **argv)
 	request.args = args;
 	request.n_args = (size_t)n;
 	{
-		const char *const chosen[][2] = { { "driver", driver } };
+		const char *const chosen[][2] = {
+			{ "driver", driver },
+			{ "block", is_block ? "1" : NULL },
+		};
 
 		request.env = chosen;
-		request.n_env = 1;
+		request.n_env = 2;
 		if (check_namespace(cli, &err) < 0 ||
 		    client_run(cli->root, &cli->config, &request, NULL, NULL,
 			&result, &err) < 0)

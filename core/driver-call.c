@@ -21,14 +21,15 @@
 /* A layer id that some thread is working on. */
 struct held {
 	struct held *next;
-	const char *id;
-	bool is_shared;
+	const char *id; /* NULL: no layer in particular */
+	enum { EXCLUSIVE, SHARED, ALONE } how; /* ALONE: nothing beside it */
 };
 
 /* A layer that is handed out. */
 struct user {
 	struct user *next;
 	char id[65];
+	uint32_t kind;
 	unsigned int count;
 };
 
@@ -80,28 +81,30 @@ driver_log(int level, const char *fmt, ...)
 /* ---- locking by the thread model ---- */
 
 static bool
-conflicts(const struct driver *d, const char *id, bool is_shared)
+conflicts(const struct driver *d, const struct held *new)
 {
 	const struct held *h;
 
 	for (h = d->held; h != NULL; h = h->next) {
-		if (d->threads == IMGD_THREADS_SERIAL)
+		if (d->threads == IMGD_THREADS_SERIAL || h->how == ALONE ||
+		    new->how == ALONE)
 			return true;
-		if (id != NULL && h->id != NULL && strcmp(h->id, id) == 0 &&
-		    !(is_shared && h->is_shared))
+		if (new->id != NULL && h->id != NULL &&
+		    strcmp(h->id, new->id) == 0 &&
+		    !(new->how == SHARED && h->how == SHARED))
 			return true;
 	}
 	return false;
 }
 
 static void
-hold(struct driver *d, struct held *h, const char *id, bool is_shared)
+hold(struct driver *d, struct held *h, const char *id, int how)
 {
-	*h = (struct held) { .id = id, .is_shared = is_shared };
+	*h = (struct held) { .id = id, .how = how };
 	if (d->threads == IMGD_THREADS_PARALLEL)
 		return;
 	pthread_mutex_lock(&d->mutex);
-	while (conflicts(d, id, is_shared))
+	while (conflicts(d, h))
 		pthread_cond_wait(&d->changed, &d->mutex);
 	h->next = d->held;
 	d->held = h;
@@ -158,22 +161,27 @@ bad_id(struct driver *d, const char *id, struct imgd_error **err)
 
 /* ---- open and close ---- */
 
+/* Keep those options that are meant for this driver. */
 static int
 parse_options(struct driver *d, const struct driver_open_params *p,
     struct imgd_error **err)
 {
 	struct strbuf text = STRBUF_INIT;
-	size_t i, n;
+	size_t i, n, n_options = 0;
 	char *s;
 
-	for (i = 0; i < p->n_options; i++)
+	for (i = 0; i < p->n_options; i++) {
+		if (!driver_takes_option(d->info.table.name, p->options[i]))
+			continue;
 		strbuf_append(&text, p->options[i], strlen(p->options[i]) + 1);
-	d->options = calloc(p->n_options + 1, sizeof(*d->options));
+		n_options++;
+	}
+	d->options = calloc(n_options + 1, sizeof(*d->options));
 	d->option_text = strbuf_take(&text);
 	if (d->options == NULL || d->option_text == NULL)
 		return imgd_error_set(err, ENOMEM, "out of memory");
 	s = d->option_text;
-	for (i = 0; i < p->n_options; i++) {
+	for (i = 0; i < n_options; i++) {
 		n = strlen(s) + 1;
 		d->options[i].key = s;
 		s = strchr(s, '=');
@@ -182,7 +190,7 @@ parse_options(struct driver *d, const struct driver_open_params *p,
 		s = (char *)(uintptr_t)d->options[i].key + n;
 	}
 	d->env.options = d->options;
-	d->env.n_options = (uint32_t)p->n_options;
+	d->env.n_options = (uint32_t)n_options;
 	return 0;
 }
 
@@ -366,26 +374,68 @@ driver_has_own_dir(const struct driver *d)
 	return d->info.table.own_dir != NULL;
 }
 
+bool
+driver_has_changes(const struct driver *d)
+{
+	return d->info.table.changes != NULL;
+}
+
 /* ---- operations ---- */
+
+/* create and create_rw: the parent is read meanwhile. */
+static int
+create(struct driver *d, const char *op,
+    int (*fn)(void *, const char *, const char *,
+	const struct imgd_layer_opts *, struct imgd_error **),
+    const char *id, const char *parent, const struct imgd_layer_opts *opts,
+    struct imgd_error **err)
+{
+	bool has_parent = parent != NULL && d->threads == IMGD_THREADS_PER_LAYER;
+	struct held h, hp;
+	int r;
+
+	if (!digest_is_hex(id))
+		return bad_id(d, id, err);
+	if (parent != NULL && !digest_is_hex(parent))
+		return bad_id(d, parent, err);
+	hold(d, &h, id, EXCLUSIVE);
+	if (has_parent)
+		hold(d, &hp, parent, SHARED);
+	r = fn(d->h, id, parent, opts, err);
+	if (has_parent)
+		release(d, &hp);
+	release(d, &h);
+	return finish(d, op, id, r, err);
+}
 
 int
 driver_create(struct driver *d, const char *id, const char *parent,
     struct imgd_error **err)
 {
 	const struct imgd_layer_opts opts = { .struct_size = sizeof(opts) };
-	struct held h, hp;
-	int r;
 
-	if (!digest_is_hex(id) || (parent != NULL && !digest_is_hex(parent)))
-		return bad_id(d, id, err);
-	hold(d, &h, id, false);
-	if (parent != NULL && d->threads == IMGD_THREADS_PER_LAYER)
-		hold(d, &hp, parent, /* is_shared= */ true);
-	r = d->info.table.create(d->h, id, parent, &opts, err);
-	if (parent != NULL && d->threads == IMGD_THREADS_PER_LAYER)
-		release(d, &hp);
-	release(d, &h);
-	return finish(d, "create", id, r, err);
+	return create(d, "create", d->info.table.create, id, parent, &opts,
+	    err);
+}
+
+int
+driver_create_rw(struct driver *d, const char *id, const char *parent,
+    uint64_t quota_bytes, struct imgd_error **err)
+{
+	const struct imgd_layer_opts opts = {
+		.struct_size = sizeof(opts),
+		.quota_bytes = quota_bytes,
+	};
+
+	if (!driver_has(d, IMGD_CAP_RW) || d->info.table.create_rw == NULL)
+		return imgd_error_set(err, EOPNOTSUPP,
+		    "driver %s: has no writable layers", driver_name(d));
+	if (quota_bytes > 0 && !driver_has(d, IMGD_CAP_QUOTA))
+		return imgd_error_set(err, EOPNOTSUPP,
+		    "driver %s: cannot limit the size of a writable layer",
+		    driver_name(d));
+	return create(d, "create_rw", d->info.table.create_rw, id, parent,
+	    &opts, err);
 }
 
 int
@@ -396,7 +446,7 @@ driver_seal(struct driver *d, const char *id, struct imgd_error **err)
 
 	if (!digest_is_hex(id))
 		return bad_id(d, id, err);
-	hold(d, &h, id, false);
+	hold(d, &h, id, EXCLUSIVE);
 	if (d->info.table.seal != NULL)
 		r = d->info.table.seal(d->h, id, err);
 	release(d, &h);
@@ -409,7 +459,7 @@ driver_flush(struct driver *d, struct imgd_error **err)
 	struct held h;
 	int r;
 
-	hold(d, &h, NULL, false);
+	hold(d, &h, NULL, EXCLUSIVE);
 	if (d->info.table.flush != NULL)
 		r = d->info.table.flush(d->h, err);
 	else if (syncfs(d->home_fd) < 0)
@@ -420,15 +470,30 @@ driver_flush(struct driver *d, struct imgd_error **err)
 	return finish(d, "flush", NULL, r, err);
 }
 
-static struct user *
-find_user(struct driver *d, const char *id)
-{
-	struct user *u;
+/* The user of id in that kind; kind ~0: in any. */
+#define ANY_KIND (~(uint32_t)0)
 
-	for (u = d->users; u != NULL; u = u->next)
-		if (strcmp(u->id, id) == 0)
-			return u;
-	return NULL;
+static struct user **
+find_user(struct driver *d, const char *id, uint32_t kind)
+{
+	struct user **p;
+
+	for (p = &d->users; *p != NULL; p = &(*p)->next)
+		if (strcmp((*p)->id, id) == 0 &&
+		    (kind == ANY_KIND || (*p)->kind == kind))
+			break;
+	return p;
+}
+
+bool
+driver_has_users(struct driver *d)
+{
+	bool has_users;
+
+	pthread_mutex_lock(&d->mutex);
+	has_users = d->users != NULL;
+	pthread_mutex_unlock(&d->mutex);
+	return has_users;
 }
 
 int
@@ -440,9 +505,9 @@ driver_remove(struct driver *d, const char *id, struct imgd_error **err)
 
 	if (!digest_is_hex(id))
 		return bad_id(d, id, err);
-	hold(d, &h, id, false);
+	hold(d, &h, id, EXCLUSIVE);
 	pthread_mutex_lock(&d->mutex);
-	is_used = find_user(d, id) != NULL;
+	is_used = *find_user(d, id, ANY_KIND) != NULL;
 	pthread_mutex_unlock(&d->mutex);
 	if (is_used)
 		r = imgd_error_set(err, EBUSY, "in use");
@@ -460,7 +525,7 @@ driver_exists(struct driver *d, const char *id, struct imgd_error **err)
 
 	if (!digest_is_hex(id))
 		return bad_id(d, id, err);
-	hold(d, &h, id, /* is_shared= */ true);
+	hold(d, &h, id, SHARED);
 	r = d->info.table.exists(d->h, id, err);
 	release(d, &h);
 	return finish(d, "exists", id, r, err);
@@ -476,14 +541,14 @@ driver_list(struct driver *d, imgd_layer_cb *cb, void *ctx,
 	if (d->info.table.list == NULL)
 		return imgd_error_set(err, EOPNOTSUPP,
 		    "driver %s: cannot list its layers", driver_name(d));
-	hold(d, &h, NULL, false);
+	hold(d, &h, NULL, EXCLUSIVE);
 	r = d->info.table.list(d->h, cb, ctx, err);
 	release(d, &h);
 	return finish(d, "list", NULL, r, err);
 }
 
 int
-driver_get(struct driver *d, const char *id, char **ret_path,
+driver_get(struct driver *d, const char *id, uint32_t kind, char **ret_path,
     struct imgd_error **err)
 {
 	struct user *u, *fresh;
@@ -492,17 +557,21 @@ driver_get(struct driver *d, const char *id, char **ret_path,
 
 	if (!digest_is_hex(id))
 		return bad_id(d, id, err);
+	if (kind == IMGD_GET_BLOCK && !driver_has(d, IMGD_CAP_BLOCKDEV))
+		return imgd_error_set(err, EOPNOTSUPP,
+		    "driver %s: has no block devices", driver_name(d));
 	fresh = calloc(1, sizeof(*fresh));
 	if (fresh == NULL)
 		return imgd_error_set(err, ENOMEM, "out of memory");
-	hold(d, &h, id, false);
-	r = d->info.table.get(d->h, id, IMGD_GET_TREE, ret_path, err);
+	hold(d, &h, id, EXCLUSIVE);
+	r = d->info.table.get(d->h, id, kind, ret_path, err);
 	pthread_mutex_lock(&d->mutex);
-	u = find_user(d, id);
+	u = *find_user(d, id, kind);
 	if (r >= 0 && u != NULL) {
 		u->count++;
 	} else if (r >= 0) {
 		memcpy(fresh->id, id, sizeof(fresh->id));
+		fresh->kind = kind;
 		fresh->count = 1;
 		fresh->next = d->users;
 		d->users = fresh;
@@ -515,7 +584,8 @@ driver_get(struct driver *d, const char *id, char **ret_path,
 }
 
 int
-driver_put(struct driver *d, const char *id, struct imgd_error **err)
+driver_put(struct driver *d, const char *id, uint32_t kind,
+    struct imgd_error **err)
 {
 	struct user **p, *u = NULL;
 	struct held h;
@@ -523,18 +593,25 @@ driver_put(struct driver *d, const char *id, struct imgd_error **err)
 
 	if (!digest_is_hex(id))
 		return bad_id(d, id, err);
-	hold(d, &h, id, false);
+	hold(d, &h, id, EXCLUSIVE);
 	pthread_mutex_lock(&d->mutex);
-	for (p = &d->users; *p != NULL; p = &(*p)->next)
-		if (strcmp((*p)->id, id) == 0)
-			break;
+	p = find_user(d, id, kind);
 	if (*p != NULL && --(*p)->count == 0) {
 		u = *p;
 		*p = u->next;
 	}
 	pthread_mutex_unlock(&d->mutex);
 	if (u != NULL)
-		r = d->info.table.put(d->h, id, IMGD_GET_TREE, err);
+		r = d->info.table.put(d->h, id, kind, err);
+	if (u != NULL && r == -EBUSY) {
+		/* Still mounted, so still in use. */
+		u->count = 1;
+		pthread_mutex_lock(&d->mutex);
+		u->next = d->users;
+		d->users = u;
+		pthread_mutex_unlock(&d->mutex);
+		u = NULL;
+	}
 	free(u);
 	release(d, &h);
 	return finish(d, "put", id, r, err);
@@ -549,10 +626,45 @@ driver_own_dir(struct driver *d, const char *id, char **ret_path,
 
 	if (!digest_is_hex(id))
 		return bad_id(d, id, err);
-	hold(d, &h, id, /* is_shared= */ true);
+	hold(d, &h, id, SHARED);
 	r = d->info.table.own_dir(d->h, id, ret_path, ret_whiteouts, err);
 	release(d, &h);
 	return finish(d, "own_dir", id, r, err);
+}
+
+int
+driver_changes(struct driver *d, const char *id, const char *base,
+    imgd_change_cb *cb, void *ctx, struct imgd_error **err)
+{
+	struct held h;
+	int r;
+
+	if (!digest_is_hex(id))
+		return bad_id(d, id, err);
+	hold(d, &h, id, SHARED);
+	r = d->info.table.changes(d->h, id, base, cb, ctx, err);
+	release(d, &h);
+	return finish(d, "changes", id, r, err);
+}
+
+int
+driver_check(struct driver *d, uint32_t flags, imgd_problem_cb *cb, void *ctx,
+    struct imgd_error **err)
+{
+	struct held h;
+	int r;
+
+	if (d->info.table.check == NULL)
+		return imgd_error_set(err, EOPNOTSUPP,
+		    "driver %s: has no check", driver_name(d));
+	hold(d, &h, NULL, ALONE);
+	if (driver_has_users(d) && !driver_has(d, IMGD_CAP_LIVE_CHECK))
+		r = imgd_error_set(err, EBUSY,
+		    "cannot be checked while layers are in use");
+	else
+		r = d->info.table.check(d->h, flags, cb, ctx, err);
+	release(d, &h);
+	return finish(d, "check", NULL, r, err);
 }
 
 struct kv_ctx {
@@ -579,7 +691,7 @@ driver_status(struct driver *d, driver_kv_cb *cb, void *ctx,
 
 	if (d->info.table.status == NULL)
 		return 0;
-	hold(d, &h, NULL, false);
+	hold(d, &h, NULL, EXCLUSIVE);
 	r = d->info.table.status(d->h, &kv, err);
 	release(d, &h);
 	return finish(d, "status", NULL, r, err);
@@ -598,7 +710,7 @@ driver_metadata(struct driver *d, const char *id, driver_kv_cb *cb, void *ctx,
 		return bad_id(d, id, err);
 	if (d->info.table.metadata == NULL)
 		return 0;
-	hold(d, &h, id, /* is_shared= */ true);
+	hold(d, &h, id, SHARED);
 	r = d->info.table.metadata(d->h, id, &kv, err);
 	release(d, &h);
 	return finish(d, "metadata", id, r, err);

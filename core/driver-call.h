@@ -36,6 +36,10 @@ void driver_info_done(struct driver_info *info);
 int driver_names(char ***ret_names, struct imgd_error **err);
 void driver_names_free(char **names);
 
+/* Whether an option "KEY=VALUE" is for the driver of that name: one whose key
+ * begins with another driver's name and a dot ("dm." is devmapper's) is not. */
+bool driver_takes_option(const char *name, const char *option);
+
 struct driver_open_params {
 	int root_fd;      /* the store's directory; borrowed */
 	const char *root; /* its path */
@@ -59,6 +63,10 @@ bool driver_has(const struct driver *d, uint32_t cap);
 uint32_t driver_max_depth(const struct driver *d);
 /* Whether layers are directories of their own changes (own_dir). */
 bool driver_has_own_dir(const struct driver *d);
+/* Whether the driver itself tells what a layer changed. */
+bool driver_has_changes(const struct driver *d);
+/* Whether any layer is handed out. */
+bool driver_has_users(struct driver *d);
 
 /* Long operations of the calling thread poll *flag; NULL: none. */
 void driver_set_cancel(const atomic_bool *flag);
@@ -66,6 +74,9 @@ void driver_set_cancel(const atomic_bool *flag);
 /* The operations; contracts in imgd/driver.h. */
 int driver_create(struct driver *d, const char *id, const char *parent,
     struct imgd_error **err);
+/* quota_bytes: 0 = no limit.  -EOPNOTSUPP if the driver cannot do it. */
+int driver_create_rw(struct driver *d, const char *id, const char *parent,
+    uint64_t quota_bytes, struct imgd_error **err);
 int driver_seal(struct driver *d, const char *id, struct imgd_error **err);
 int driver_flush(struct driver *d, struct imgd_error **err);
 int driver_remove(struct driver *d, const char *id, struct imgd_error **err);
@@ -73,11 +84,23 @@ int driver_exists(struct driver *d, const char *id, struct imgd_error **err);
 /* -EOPNOTSUPP if the driver cannot list. */
 int driver_list(struct driver *d, imgd_layer_cb *cb, void *ctx,
     struct imgd_error **err);
-int driver_get(struct driver *d, const char *id, char **ret_path,
+/* kind: IMGD_GET_*.  -EOPNOTSUPP if the driver has no block devices. */
+int driver_get(struct driver *d, const char *id, uint32_t kind,
+    char **ret_path, struct imgd_error **err);
+int driver_put(struct driver *d, const char *id, uint32_t kind,
     struct imgd_error **err);
-int driver_put(struct driver *d, const char *id, struct imgd_error **err);
 int driver_own_dir(struct driver *d, const char *id, char **ret_path,
     uint32_t *ret_whiteouts, struct imgd_error **err);
+/* Only if driver_has_changes. */
+int driver_changes(struct driver *d, const char *id, const char *base,
+    imgd_change_cb *cb, void *ctx, struct imgd_error **err);
+/*
+ * Nothing else runs in the driver meanwhile.  Returns the number of problems
+ * that remain; -EOPNOTSUPP if the driver has no check; -EBUSY if it cannot
+ * check while layers are in use.
+ */
+int driver_check(struct driver *d, uint32_t flags, imgd_problem_cb *cb,
+    void *ctx, struct imgd_error **err);
 typedef void driver_kv_cb(void *ctx, const char *key, const char *value);
 int driver_status(struct driver *d, driver_kv_cb *cb, void *ctx,
     struct imgd_error **err);

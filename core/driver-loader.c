@@ -7,6 +7,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "core/driver-call.h"
 #include "core/module.h"
@@ -26,11 +27,22 @@ static const struct {
 	{ "overlay2", "overlay" },
 };
 
+/* The driver's own name for what a user typed. */
+static const char *
+own_name(const char *name)
+{
+	size_t i;
+
+	for (i = 0; i < sizeof(aliases) / sizeof(aliases[0]); i++)
+		if (strcmp(name, aliases[i].alias) == 0)
+			return aliases[i].name;
+	return name;
+}
+
 static int
 module_path(const char *name, char **ret, struct imgd_error **err)
 {
 	cleanup_free char *dir = NULL;
-	size_t i;
 	int r;
 
 	if (strchr(name, '/') != NULL) {
@@ -38,9 +50,7 @@ module_path(const char *name, char **ret, struct imgd_error **err)
 		return *ret != NULL ? 0 : imgd_error_set(err, ENOMEM,
 					      "out of memory");
 	}
-	for (i = 0; i < sizeof(aliases) / sizeof(aliases[0]); i++)
-		if (strcmp(name, aliases[i].alias) == 0)
-			name = aliases[i].name;
+	name = own_name(name);
 	if (*name == '\0' ||
 	    name[strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789-")] !=
 		'\0')
@@ -123,6 +133,22 @@ driver_load(const char *name, struct driver_info *ret, struct imgd_error **err)
 	}
 	pthread_mutex_unlock(&init_mutex);
 	return r;
+}
+
+bool
+driver_takes_option(const char *name, const char *option)
+{
+	size_t len = strcspn(option, ".=");
+	cleanup_free char *prefix = strndup(option, len);
+	cleanup_free char *path = NULL;
+	const char *owner;
+
+	if (option[len] != '.' || prefix == NULL)
+		return true;
+	owner = strcmp(prefix, "dm") == 0 ? "devmapper" : own_name(prefix);
+	/* What is nobody's goes to all, to be refused by name. */
+	return strcmp(owner, name) == 0 ||
+	    module_path(owner, &path, NULL) < 0 || access(path, F_OK) < 0;
 }
 
 void

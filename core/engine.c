@@ -17,6 +17,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "core/containers.h"
 #include "core/engine.h"
 #include "core/exec.h"
 #include "core/job.h"
@@ -473,6 +474,8 @@ recover(struct engine *e, struct imgd_error **err)
 	}
 	if (r >= 0)
 		r = mounts_recover(e, err);
+	if (r >= 0)
+		r = containers_recover(e, err);
 	if (r >= 0)
 		r = engine_reap(e, err);
 	return r;

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/containers.h"
 #include "core/engine.h"
 #include "core/job.h"
 #include "lib/cleanup.h"
@@ -124,7 +125,8 @@ find_mounted(void *ctx, const struct mount_row *row)
 {
 	struct mounted *m = ctx;
 
-	if (m->target == NULL && strcmp(row->image, m->image) == 0)
+	if (m->target == NULL && strcmp(row->image, m->image) == 0 &&
+	    strcmp(row->kind, MOUNT_KIND_RW) != 0)
 		m->target = strdup(row->target);
 	return 0;
 }
@@ -205,6 +207,8 @@ rmi_locked(struct job *job, const char *typed, const char *driver,
 		    "is referenced in multiple repositories",
 		    typed);
 	r = check_unmounted(e, id, typed, err);
+	if (r >= 0)
+		r = containers_check_unused(e, id, driver, typed, err);
 	return r < 0 ? r : delete_image(job, id, driver, &names, err);
 }
 

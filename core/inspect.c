@@ -118,7 +118,7 @@ load(struct store *s, const char *id, struct facts *f, struct imgd_error **err)
 	if (r >= 0)
 		r = tagstore_image_drivers(s->tags, id, &f->drivers, err);
 	if (r >= 0)
-		r = store_image_driver(s, id, NULL, &f->driver, err);
+		r = store_image_driver(s, id, NULL, 0, &f->driver, err);
 	if (r < 0)
 		return r;
 	f->sizes = calloc(f->img.n_layers + 1, sizeof(*f->sizes));

@@ -13,6 +13,9 @@ const struct job_type job_types[] = {
 	{ "rmi", job_rmi, 1, JOB_MAX_ARGS },
 	{ "mount", job_mount, 1, 2 },
 	{ "umount", job_umount, 1, 1 },
+	{ "create", job_create, 2, 2 },
+	{ "rm", job_rm, 1, 1 },
+	{ "diff", job_diff, 1, 1 },
 	{ "fsck", job_fsck, 0, 0 },
 	{ NULL, NULL, 0, 0 },
 };

@@ -90,7 +90,7 @@ layer_pack(struct engine *e, struct driver *d, const char *key, int out_fd,
 	}
 	r = store_open_recipe(e->store, key, O_RDONLY, &recipe_fd, err);
 	if (r >= 0)
-		r = driver_get(d, key, &path, err);
+		r = driver_get(d, key, IMGD_GET_TREE, &path, err);
 	if (r < 0)
 		return r;
 	r = tree_clone(path, &tree_fd, err);
@@ -104,8 +104,8 @@ layer_pack(struct engine *e, struct driver *d, const char *key, int out_fd,
 	worker_end(&pidfd);
 	close_fd(&tree_fd);
 	if (r < 0) {
-		(void)driver_put(d, key, NULL);
+		(void)driver_put(d, key, IMGD_GET_TREE, NULL);
 		return r;
 	}
-	return driver_put(d, key, err);
+	return driver_put(d, key, IMGD_GET_TREE, err);
 }

@@ -68,12 +68,14 @@ boot_id(char **ret, struct imgd_error **err)
 	return r;
 }
 
-/* Bind the tree at path read-only onto target. */
+/* Bind the tree at path onto target. */
 static int
-bind_readonly(const char *path, const char *target, struct imgd_error **err)
+bind_tree(const char *path, const char *target, bool is_rw,
+    struct imgd_error **err)
 {
 	cleanup_close int tree_fd = -EBADF;
-	int r = clone_mount(path, MOUNT_ATTR_RDONLY, &tree_fd, err);
+	int r = clone_mount(path, is_rw ? 0 : MOUNT_ATTR_RDONLY, &tree_fd,
+	    err);
 
 	if (r < 0)
 		return r;
@@ -84,9 +86,9 @@ bind_readonly(const char *path, const char *target, struct imgd_error **err)
 	return 0;
 }
 
-/* A mount point of our own for an image that was given no target. */
+/* A mount point of our own for what was given no target. */
 static int
-own_target(struct engine *e, const char *image, char **ret_target,
+own_target(struct engine *e, const char *hex, char **ret_target,
     struct imgd_error **err)
 {
 	cleanup_close int dir_fd = -EBADF;
@@ -96,7 +98,7 @@ own_target(struct engine *e, const char *image, char **ret_target,
 	dir_fd = fs_make_open_dir(e->store->root_fd, "mnt", 0700, err);
 	if (dir_fd < 0)
 		return dir_fd;
-	(void)snprintf(name, sizeof(name), "%.12s", image + 7);
+	(void)snprintf(name, sizeof(name), "%.12s", hex);
 	r = fs_make_dir(dir_fd, name, 0700, err);
 	if (r < 0)
 		return r;
@@ -106,36 +108,75 @@ own_target(struct engine *e, const char *image, char **ret_target,
 }
 
 struct mount_plan {
-	char *image, *target, *driver, *boot;
-	struct layer_row layer;
-	bool is_own; /* target is below ROOT/mnt */
+	char *image, *key, *driver; /* what */
+	char *target, *boot;
+	const char *kind; /* MOUNT_KIND_* */
+	bool is_own;      /* target is below ROOT/mnt */
 };
 
 static void
 mount_plan_done(struct mount_plan *p)
 {
 	free(p->image);
-	free(p->target);
+	free(p->key);
 	free(p->driver);
+	free(p->target);
 	free(p->boot);
-	layer_row_done(&p->layer);
 }
 
-/* Find image, driver and top layer, and record the mount: from then on
- * nobody removes the layer. */
+/* 1 if name is a container's, else 0. */
 static int
-plan_mount(struct job *job, struct mount_plan *p, struct imgd_error **err)
+plan_container(struct job *job, struct mount_plan *p, struct imgd_error **err)
 {
-	cleanup(image_done) struct image img = { 0 };
-	struct engine *e = job->engine;
-	struct mount_row row;
-	char ns[64];
+	cleanup(container_row_done) struct container_row row = { 0 };
+	cleanup(driver_info_done) struct driver_info info = { 0 };
+	cleanup_error struct imgd_error *why = NULL;
+	const char *driver = job_getenv(job, "driver");
 	int r;
 
+	r = tagstore_container(job->engine->store->tags, job->args[0], &row,
+	    &why);
+	if (r == -ENOENT)
+		return 0;
+	if (r < 0)
+		return imgd_error_set(err, -r, "%s", imgd_error_msg(why));
+	if (driver != NULL) {
+		r = driver_load(driver, &info, err);
+		if (r < 0)
+			return r;
+		if (strcmp(info.table.name, row.driver) != 0)
+			return imgd_error_set(err, ENOENT,
+			    "container %s is in driver %s", row.name,
+			    row.driver);
+	}
+	if (job_getenv(job, "block") != NULL)
+		return imgd_error_set(err, EOPNOTSUPP,
+		    "%s is a container: only images are handed out as block "
+		    "devices",
+		    row.name);
+	p->kind = MOUNT_KIND_RW;
+	p->image = take_ptr(&row.image);
+	p->key = take_ptr(&row.key);
+	p->driver = take_ptr(&row.driver);
+	return 1;
+}
+
+/* Find the image, a driver that has it, and its top layer there. */
+static int
+plan_image(struct job *job, struct mount_plan *p, struct imgd_error **err)
+{
+	bool is_block = job_getenv(job, "block") != NULL;
+	cleanup(layer_row_done) struct layer_row top = { 0 };
+	cleanup(image_done) struct image img = { 0 };
+	struct engine *e = job->engine;
+	int r;
+
+	p->kind = is_block ? MOUNT_KIND_BLOCK : MOUNT_KIND_TREE;
 	r = store_find_image(e->store, job->args[0], &p->image, NULL, err);
 	if (r >= 0)
 		r = store_image_driver(e->store, p->image,
-		    job_getenv(job, "driver"), &p->driver, err);
+		    job_getenv(job, "driver"),
+		    is_block ? IMGD_CAP_BLOCKDEV : 0, &p->driver, err);
 	if (r >= 0)
 		r = tagstore_image(e->store->tags, p->image, &img, err);
 	if (r < 0)
@@ -144,31 +185,111 @@ plan_mount(struct job *job, struct mount_plan *p, struct imgd_error **err)
 		return imgd_error_set(err, EINVAL,
 		    "image %.19s has no layers to mount", p->image);
 	r = tagstore_layer(e->store->tags, p->driver,
-	    img.layers[img.n_layers - 1].chain_id, &p->layer, err);
+	    img.layers[img.n_layers - 1].chain_id, &top, err);
 	if (r >= 0)
-		r = boot_id(&p->boot, err);
-	if (r >= 0 && job->n_args > 1)
+		p->key = take_ptr(&top.key);
+	return r;
+}
+
+static int
+plan_target(struct job *job, struct mount_plan *p, struct imgd_error **err)
+{
+	if (job->n_args > 1) {
 		p->target = strdup(job->args[1]);
-	else if (r >= 0) {
-		p->is_own = true;
-		r = own_target(e, p->image, &p->target, err);
+		return p->target != NULL ? 0 : imgd_error_set(err, ENOMEM,
+						   "out of memory");
 	}
+	p->is_own = true;
+	return own_target(job->engine,
+	    strcmp(p->kind, MOUNT_KIND_RW) == 0 ? p->key : p->image + 7,
+	    &p->target, err);
+}
+
+/* Record the mount: from then on nobody removes the layer. */
+static int
+add_row(struct job *job, struct mount_plan *p, struct imgd_error **err)
+{
+	struct mount_row row;
+	char ns[64];
+	int r = boot_id(&p->boot, err);
+
 	if (r < 0)
 		return r;
-	if (p->target == NULL)
-		return imgd_error_set(err, ENOMEM, "out of memory");
 	row = (struct mount_row) {
 		.target = p->target,
+		.kind = (char *)(uintptr_t)p->kind,
 		.image = p->image,
-		.key = p->layer.key,
+		.key = p->key,
 		.driver = p->driver,
 		.reference = job->args[0],
 		.boot_id = p->boot,
 		.mnt_ns = (char *)(uintptr_t)lock_mnt_ns(ns),
 	};
-	r = tagstore_mount_add(e->store->tags, &row, err);
+	return tagstore_mount_add(job->engine->store->tags, &row, err);
+}
+
+/* Hand out the device.  Its name is only known when it is there, so that the
+ * row comes second; asked for again, it is the same. */
+static int
+hand_out_device(struct job *job, struct mount_plan *p,
+    struct imgd_error **err)
+{
+	cleanup_error struct imgd_error *why = NULL;
+	struct driver *driver;
+	int r;
+
+	r = store_driver(job->engine->store, p->driver, &driver, err);
+	if (r >= 0)
+		r = driver_get(driver, p->key, IMGD_GET_BLOCK, &p->target,
+		    err);
+	if (r < 0)
+		return r;
+	r = add_row(job, p, &why);
+	if (r >= 0)
+		return 0;
+	(void)driver_put(driver, p->key, IMGD_GET_BLOCK, NULL);
+	return r == -EEXIST ? 0
+			    : imgd_error_set(err, -r, "%s",
+				  imgd_error_msg(why));
+}
+
+/* All that must not be overtaken by a removal. */
+static int
+plan_mount(struct job *job, struct mount_plan *p, struct imgd_error **err)
+{
+	int r = plan_container(job, p, err);
+
+	if (r == 0)
+		r = plan_image(job, p, err);
+	if (r < 0)
+		return r;
+	if (strcmp(p->kind, MOUNT_KIND_BLOCK) == 0)
+		return hand_out_device(job, p, err);
+	r = plan_target(job, p, err);
+	if (r >= 0)
+		r = add_row(job, p, err);
 	if (r == -EEXIST)
 		(void)imgd_error_prefix(err, "%s: already mounted", p->target);
+	return r;
+}
+
+static int
+mount_tree(struct engine *e, const struct mount_plan *p,
+    struct imgd_error **err)
+{
+	cleanup_free char *path = NULL;
+	struct driver *driver;
+	int r;
+
+	r = store_driver(e->store, p->driver, &driver, err);
+	if (r >= 0)
+		r = driver_get(driver, p->key, IMGD_GET_TREE, &path, err);
+	if (r < 0)
+		return r;
+	r = bind_tree(path, p->target, strcmp(p->kind, MOUNT_KIND_RW) == 0,
+	    err);
+	if (r < 0)
+		(void)driver_put(driver, p->key, IMGD_GET_TREE, NULL);
 	return r;
 }
 
@@ -176,9 +297,7 @@ int
 job_mount(struct job *job, struct imgd_error **err)
 {
 	cleanup(mount_plan_done) struct mount_plan p = { 0 };
-	cleanup_free char *path = NULL;
 	struct engine *e = job->engine;
-	struct driver *driver;
 	int r;
 
 	pthread_mutex_lock(&e->plan_mutex);
@@ -186,19 +305,15 @@ job_mount(struct job *job, struct imgd_error **err)
 	pthread_mutex_unlock(&e->plan_mutex);
 	if (r < 0)
 		return r;
-	r = store_driver(e->store, p.driver, &driver, err);
-	if (r >= 0)
-		r = driver_get(driver, p.layer.key, &path, err);
-	if (r >= 0) {
-		r = bind_readonly(path, p.target, err);
-		if (r < 0)
-			(void)driver_put(driver, p.layer.key, NULL);
-	}
-	if (r < 0) {
-		(void)tagstore_mount_gone(e->store->tags, p.target, NULL);
-		if (p.is_own)
-			(void)rmdir(p.target);
-		return r;
+	if (strcmp(p.kind, MOUNT_KIND_BLOCK) != 0) {
+		r = mount_tree(e, &p, err);
+		if (r < 0) {
+			(void)tagstore_mount_gone(e->store->tags, p.target,
+			    NULL);
+			if (p.is_own)
+				(void)rmdir(p.target);
+			return r;
+		}
 	}
 	strbuf_puts(&job->result, p.target);
 	return 0;
@@ -206,19 +321,44 @@ job_mount(struct job *job, struct imgd_error **err)
 
 /* ---- umount ---- */
 
+static int
+copy_row(const struct mount_row *row, struct mount_row *to)
+{
+	*to = (struct mount_row) {
+		.target = strdup(row->target),
+		.kind = strdup(row->kind),
+		.image = strdup(row->image),
+		.key = strdup(row->key),
+		.driver = strdup(row->driver),
+		.reference = strdup(row->reference),
+		.boot_id = strdup(row->boot_id),
+		.mnt_ns = strdup(row->mnt_ns),
+	};
+	return to->target != NULL && to->kind != NULL && to->image != NULL &&
+		to->key != NULL && to->driver != NULL &&
+		to->reference != NULL && to->boot_id != NULL &&
+		to->mnt_ns != NULL
+	    ? 0
+	    : -ENOMEM;
+}
+
 struct mount_search {
 	const char *typed; /* a target, or a name */
 	const char *image; /* its id, or NULL */
-	char *target, *key, *driver;
+	const char *key;   /* of the container, or NULL */
+	struct mount_row row; /* owned: the first that was found */
 	size_t n_found;
 };
 
-static void
-mount_search_done(struct mount_search *s)
+static bool
+is_meant(const struct mount_search *s, const struct mount_row *row)
 {
-	free(s->target);
-	free(s->key);
-	free(s->driver);
+	if (strcmp(row->target, s->typed) == 0)
+		return true;
+	if (strcmp(row->kind, MOUNT_KIND_RW) == 0)
+		return s->key != NULL && strcmp(row->key, s->key) == 0;
+	return s->key == NULL && s->image != NULL &&
+	    strcmp(row->image, s->image) == 0;
 }
 
 static int
@@ -226,29 +366,29 @@ match_mount(void *ctx, const struct mount_row *row)
 {
 	struct mount_search *s = ctx;
 
-	if (strcmp(row->target, s->typed) != 0 &&
-	    (s->image == NULL || strcmp(row->image, s->image) != 0))
+	if (!is_meant(s, row) || s->n_found++ > 0)
 		return 0;
-	if (s->n_found++ > 0)
-		return 0;
-	s->target = strdup(row->target);
-	s->key = strdup(row->key);
-	s->driver = strdup(row->driver);
-	return 0;
+	return copy_row(row, &s->row);
 }
 
 static int
 find_mount(struct engine *e, const char *typed, struct mount_search *s,
     struct imgd_error **err)
 {
+	cleanup(container_row_done) struct container_row container = { 0 };
 	cleanup_free char *image = NULL;
 	int r;
 
 	s->typed = typed;
-	if (typed[0] != '/')
+	if (typed[0] != '/' &&
+	    tagstore_container(e->store->tags, typed, &container, NULL) < 0)
 		(void)store_find_image(e->store, typed, &image, NULL, NULL);
 	s->image = image;
+	s->key = container.key;
 	r = tagstore_mounts(e->store->tags, match_mount, s, err);
+	s->image = s->key = NULL;
+	if (r == -ENOMEM)
+		return imgd_error_set(err, ENOMEM, "out of memory");
 	if (r < 0)
 		return r;
 	if (s->n_found == 0)
@@ -257,8 +397,6 @@ find_mount(struct engine *e, const char *typed, struct mount_search *s,
 	if (s->n_found > 1)
 		return imgd_error_set(err, EINVAL,
 		    "%s: mounted at several places; name one", typed);
-	if (s->target == NULL || s->key == NULL || s->driver == NULL)
-		return imgd_error_set(err, ENOMEM, "out of memory");
 	return 0;
 }
 
@@ -273,30 +411,49 @@ drop_own_target(struct engine *e, const char *target)
 		(void)rmdir(target);
 }
 
+static uint32_t
+get_kind(const struct mount_row *row)
+{
+	return strcmp(row->kind, MOUNT_KIND_BLOCK) == 0 ? IMGD_GET_BLOCK
+							: IMGD_GET_TREE;
+}
+
+static int
+undo_mount(struct engine *e, const struct mount_row *row,
+    struct imgd_error **err)
+{
+	struct driver *driver;
+	int r;
+
+	r = store_driver(e->store, row->driver, &driver, err);
+	if (r < 0)
+		return r;
+	if (get_kind(row) == IMGD_GET_TREE) {
+		if (umount2(row->target, UMOUNT_NOFOLLOW) < 0 &&
+		    errno != EINVAL && errno != ENOENT)
+			return imgd_error_set(err, errno, "%s: %s",
+			    row->target, strerror(errno));
+		drop_own_target(e, row->target);
+	}
+	return driver_put(driver, row->key, get_kind(row), err);
+}
+
 int
 job_umount(struct job *job, struct imgd_error **err)
 {
-	cleanup(mount_search_done) struct mount_search s = { 0 };
+	struct mount_search s = { .n_found = 0 };
 	struct engine *e = job->engine;
-	struct driver *driver;
 	int r;
 
 	r = find_mount(e, job->args[0], &s, err);
 	if (r >= 0)
-		r = store_driver(e->store, s.driver, &driver, err);
-	if (r < 0)
-		return r;
-	if (umount2(s.target, UMOUNT_NOFOLLOW) < 0 && errno != EINVAL &&
-	    errno != ENOENT)
-		return imgd_error_set(err, errno, "%s: %s", s.target,
-		    strerror(errno));
-	drop_own_target(e, s.target);
-	r = driver_put(driver, s.key, err);
-	if (r < 0)
-		return r;
-	pthread_mutex_lock(&e->plan_mutex);
-	r = tagstore_mount_gone(e->store->tags, s.target, err);
-	pthread_mutex_unlock(&e->plan_mutex);
+		r = undo_mount(e, &s.row, err);
+	if (r >= 0) {
+		pthread_mutex_lock(&e->plan_mutex);
+		r = tagstore_mount_gone(e->store->tags, s.row.target, err);
+		pthread_mutex_unlock(&e->plan_mutex);
+	}
+	mount_row_done(&s.row);
 	return r < 0 ? r : engine_reap(e, err);
 }
 
@@ -311,26 +468,33 @@ struct recovery {
 };
 
 static int
-copy_mount(void *ctx, const struct mount_row *row)
+gather_mount(void *ctx, const struct mount_row *row)
 {
 	struct recovery *rec = ctx;
-	struct mount_row *rows, *to;
+	struct mount_row *rows;
 
 	rows = reallocarray(rec->rows, rec->n_rows + 1, sizeof(*rows));
 	if (rows == NULL)
 		return -ENOMEM;
 	rec->rows = rows;
-	to = &rows[rec->n_rows++];
-	*to = (struct mount_row) {
-		.target = strdup(row->target),
-		.key = strdup(row->key),
-		.driver = strdup(row->driver),
-		.boot_id = strdup(row->boot_id),
-		.mnt_ns = strdup(row->mnt_ns),
-	};
-	return to->target && to->key && to->driver && to->boot_id && to->mnt_ns
-	    ? 0
-	    : -ENOMEM;
+	return copy_row(row, &rows[rec->n_rows++]);
+}
+
+/* Whether what the row tells of is still there. */
+static bool
+is_alive(const struct recovery *rec, const struct mount_row *row)
+{
+	struct stat st;
+
+	if (strcmp(row->boot_id, rec->boot) != 0)
+		return false;
+	if (get_kind(row) == IMGD_GET_BLOCK)
+		return stat(row->target, &st) == 0 && S_ISBLK(st.st_mode);
+	/* What another living namespace has mounted cannot be seen from here:
+	 * it counts as in use. */
+	if (strcmp(row->mnt_ns, rec->ns) != 0)
+		return lock_mnt_ns_lives(row->mnt_ns);
+	return fs_is_mount_point(row->target, NULL) > 0;
 }
 
 static int
@@ -340,22 +504,16 @@ recover_mount(struct recovery *rec, const struct mount_row *row,
 	cleanup_free char *path = NULL;
 	struct engine *e = rec->engine;
 	struct driver *driver;
-	bool is_alive;
 	int r;
 
-	/* What another living namespace has mounted cannot be seen from here:
-	 * it counts as in use. */
-	is_alive = strcmp(row->boot_id, rec->boot) == 0 &&
-	    (strcmp(row->mnt_ns, rec->ns) != 0
-		    ? lock_mnt_ns_lives(row->mnt_ns)
-		    : fs_is_mount_point(row->target, NULL) > 0);
-	if (!is_alive) {
+	if (!is_alive(rec, row)) {
 		log_debug("engine", "mount %s is gone", row->target);
 		drop_own_target(e, row->target);
 		return tagstore_mount_gone(e->store->tags, row->target, err);
 	}
 	r = store_driver(e->store, row->driver, &driver, err);
-	return r < 0 ? r : driver_get(driver, row->key, &path, err);
+	return r < 0 ? r : driver_get(driver, row->key, get_kind(row), &path,
+			       err);
 }
 
 int
@@ -371,7 +529,7 @@ mounts_recover(struct engine *e, struct imgd_error **err)
 		return r;
 	rec.boot = boot;
 	(void)lock_mnt_ns(rec.ns);
-	r = tagstore_mounts(e->store->tags, copy_mount, &rec, err);
+	r = tagstore_mounts(e->store->tags, gather_mount, &rec, err);
 	if (r == -ENOMEM)
 		r = imgd_error_set(err, ENOMEM, "out of memory");
 	for (i = 0; i < rec.n_rows; i++) {

@@ -85,7 +85,7 @@ open_stage(struct pull *p, struct pull_layer *l, int *ret_fd,
 		    err);
 	} else {
 		*ret_whiteouts = IMGD_WH_DELETE;
-		r = driver_get(p->driver, l->key, &path, err);
+		r = driver_get(p->driver, l->key, IMGD_GET_TREE, &path, err);
 		if (r >= 0)
 			l->has_get = true;
 	}
@@ -307,7 +307,7 @@ layer_give_parent(struct pull *p, size_t index, struct imgd_error **err)
 	struct message m;
 	int r;
 
-	r = driver_get(p->driver, parent_key(p, index), &path, err);
+	r = driver_get(p->driver, parent_key(p, index), IMGD_GET_TREE, &path, err);
 	if (r < 0)
 		return r;
 	l->has_parent_get = true;
@@ -330,14 +330,14 @@ put_all(struct pull *p, size_t index, struct imgd_error **err)
 
 	if (l->has_parent_get) {
 		l->has_parent_get = false;
-		r = driver_put(p->driver, parent_key(p, index), err);
+		r = driver_put(p->driver, parent_key(p, index), IMGD_GET_TREE, err);
 	}
 	if (l->has_get) {
 		l->has_get = false;
 		if (r >= 0)
-			r = driver_put(p->driver, l->key, err);
+			r = driver_put(p->driver, l->key, IMGD_GET_TREE, err);
 		else
-			(void)driver_put(p->driver, l->key, NULL);
+			(void)driver_put(p->driver, l->key, IMGD_GET_TREE, NULL);
 	}
 	return r;
 }

@@ -243,13 +243,65 @@ list_has(const char *list, const char *name)
 	return false;
 }
 
+/* Of a comma-separated list of drivers those that have caps; malloc'ed. */
+static int
+filter_able(const char *list, uint32_t caps, char **ret,
+    struct imgd_error **err)
+{
+	cleanup_free char *copy = strdup(list);
+	struct strbuf able = STRBUF_INIT;
+	char *name, *save = NULL;
+
+	strbuf_puts(&able, "");
+	for (name = copy != NULL ? strtok_r(copy, ",", &save) : NULL;
+	    name != NULL; name = strtok_r(NULL, ",", &save)) {
+		cleanup(driver_info_done) struct driver_info info = { 0 };
+
+		/* One that cannot be loaded fails where it is used. */
+		if (caps == 0 || (driver_load(name, &info, NULL) >= 0 &&
+				     (info.table.caps & caps) == caps))
+			strbuf_printf(&able, "%s%s", able.len > 0 ? "," : "",
+			    name);
+	}
+	*ret = strbuf_take(&able);
+	return copy != NULL && *ret != NULL
+	    ? 0
+	    : imgd_error_set(err, ENOMEM, "out of memory");
+}
+
+static const char *
+caps_text(uint32_t caps)
+{
+	return caps & IMGD_CAP_BLOCKDEV ? "block devices" : "writable layers";
+}
+
+/* The first of held that the store would choose itself. */
+static int
+pick_driver(struct store *s, const char *held, char **ret,
+    struct imgd_error **err)
+{
+	const char *pick = s->config->storage_driver;
+	cleanup_free char *used = NULL;
+	int r;
+
+	if (pick == NULL || !list_has(held, pick)) {
+		r = tagstore_drivers(s->tags, &used, err);
+		if (r < 0)
+			return r;
+		used[strcspn(used, ",")] = '\0';
+		pick = list_has(held, used) ? used : held;
+	}
+	*ret = strndup(pick, strcspn(pick, ","));
+	return *ret != NULL ? 0 : imgd_error_set(err, ENOMEM,
+				      "out of memory");
+}
+
 int
 store_image_driver(struct store *s, const char *image, const char *name,
-    char **ret_name, struct imgd_error **err)
+    uint32_t caps, char **ret_name, struct imgd_error **err)
 {
 	cleanup(driver_info_done) struct driver_info info = { 0 };
-	cleanup_free char *held = NULL, *used = NULL;
-	const char *pick = s->config->storage_driver;
+	cleanup_free char *held = NULL, *able = NULL;
 	int r;
 
 	r = tagstore_image_drivers(s->tags, image, &held, err);
@@ -263,24 +315,21 @@ store_image_driver(struct store *s, const char *image, const char *name,
 			return imgd_error_set(err, ENOENT,
 			    "image %.19s is not in driver %s, only in %s",
 			    image, info.table.name, held);
-		pick = info.table.name;
-	} else if (pick == NULL || !list_has(held, pick)) {
-		r = tagstore_drivers(s->tags, &used, err);
-		if (r < 0)
-			return r;
-		used[strcspn(used, ",")] = '\0';
-		pick = list_has(held, used) ? used : held;
+		*ret_name = strdup(info.table.name);
+		return *ret_name != NULL ? 0 : imgd_error_set(err, ENOMEM,
+						   "out of memory");
 	}
-	*ret_name = strndup(pick, strcspn(pick, ","));
-	if (*ret_name == NULL)
-		return imgd_error_set(err, ENOMEM, "out of memory");
-	if (**ret_name == '\0') {
-		free(*ret_name);
-		*ret_name = NULL;
+	if (*held == '\0')
 		return imgd_error_set(err, ENOENT,
 		    "image %.19s is in no driver", image);
-	}
-	return 0;
+	r = filter_able(held, caps, &able, err);
+	if (r < 0)
+		return r;
+	if (*able == '\0')
+		return imgd_error_set(err, EOPNOTSUPP,
+		    "image %.19s is only in %s, which has no %s", image, held,
+		    caps_text(caps));
+	return pick_driver(s, able, ret_name, err);
 }
 
 static int

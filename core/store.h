@@ -59,9 +59,11 @@ int store_open_recipe(struct store *s, const char *key, int flags,
 
 /* Which driver a verb that reads image (its id) should use: name, else the
  * store's choice if it holds the image, else the first that does.
- * *ret_name is malloc'ed; -ENOENT if none holds it. */
+ * caps: IMGD_CAP_* that it must have; drivers without them are passed over.
+ * *ret_name is malloc'ed; -ENOENT if none holds it, -EOPNOTSUPP if none of
+ * those has caps. */
 int store_image_driver(struct store *s, const char *image, const char *name,
-    char **ret_name, struct imgd_error **err);
+    uint32_t caps, char **ret_name, struct imgd_error **err);
 
 /* Find an image by what a user typed: a name, NAME@DIGEST, an id or a unique
  * prefix of one.  ret_name, if not NULL, gets the name's row when it was a

@@ -32,4 +32,7 @@
 #define LIMIT_REF_TAG_BYTES  128
 #define LIMIT_REF_BYTES      1024
 
+/* Names of containers. */
+#define LIMIT_CONTAINER_NAME_BYTES 128
+
 #endif

@@ -1,5 +1,6 @@
 #include "config.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -46,6 +47,16 @@ strbuf_append(struct strbuf *sb, const void *data, size_t len)
 		memcpy(sb->data + sb->len, data, len);
 	sb->len += len;
 	sb->data[sb->len] = '\0';
+}
+
+void
+strbuf_truncate(struct strbuf *sb, size_t len)
+{
+	assert(len <= sb->len);
+	if (sb->data == NULL)
+		return;
+	sb->len = len;
+	sb->data[len] = '\0';
 }
 
 void

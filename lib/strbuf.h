@@ -31,6 +31,8 @@ void strbuf_printf(struct strbuf *sb, const char *fmt, ...) IMGD_PRINTF(2, 3);
 /* Append s as a JSON string with its quotes; bytes that are no UTF-8 become
  * U+FFFD. */
 void strbuf_json(struct strbuf *sb, const char *s);
+/* Shorten to len bytes; more than there are is our bug. */
+void strbuf_truncate(struct strbuf *sb, size_t len);
 /* The text, owned by the caller; NULL if an allocation failed.  sb is empty
  * afterwards.  Never NULL for an empty text. */
 char *strbuf_take(struct strbuf *sb);

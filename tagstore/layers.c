@@ -36,6 +36,7 @@ void
 mount_row_done(struct mount_row *row)
 {
 	free(row->target);
+	free(row->kind);
 	free(row->image);
 	free(row->key);
 	free(row->driver);
@@ -160,6 +161,8 @@ tagstore_layer_gone(struct tagstore *ts, const char *key,
 	"  AND c.state <> 'dying')" \
 	" AND NOT EXISTS(SELECT 1 FROM pull_layers p WHERE p.key = layers.key)" \
 	" AND NOT EXISTS(SELECT 1 FROM mounts m WHERE m.key = layers.key)" \
+	" AND NOT EXISTS(SELECT 1 FROM containers ct" \
+	"  WHERE ct.parent = layers.key)" \
 	" AND NOT EXISTS(SELECT 1 FROM image_layers il JOIN image_drivers d" \
 	"  ON d.image = il.image AND d.driver = layers.driver" \
 	"  WHERE il.chain_id = layers.chain_id)"
@@ -427,10 +430,10 @@ tagstore_mount_add(struct tagstore *ts, const struct mount_row *row,
 	if (r < 0)
 		return r;
 	r = sql_run(ts, err,
-	    "INSERT INTO mounts(target, image, key, driver, reference,"
-	    " boot_id, mnt_ns) VALUES(?, ?, ?, ?, ?, ?, ?)",
-	    "sssssss", row->target, row->image, row->key, row->driver,
-	    row->reference, row->boot_id, row->mnt_ns);
+	    "INSERT INTO mounts(target, kind, image, key, driver, reference,"
+	    " boot_id, mnt_ns) VALUES(?, ?, ?, ?, ?, ?, ?, ?)",
+	    "ssssssss", row->target, row->kind, row->image, row->key,
+	    row->driver, row->reference, row->boot_id, row->mnt_ns);
 	return sql_end(ts, r, err);
 }
 
@@ -468,18 +471,19 @@ tagstore_mounts(struct tagstore *ts, tagstore_mount_cb *cb, void *ctx,
 
 	pthread_mutex_lock(&ts->mutex);
 	r = sql_prepare(ts, &st, err,
-	    "SELECT target, image, key, driver, reference, boot_id, mnt_ns"
-	    " FROM mounts ORDER BY target",
+	    "SELECT target, kind, image, key, driver, reference, boot_id,"
+	    " mnt_ns FROM mounts ORDER BY target",
 	    "");
 	while (r >= 0 && (r = sql_step(ts, st, err)) > 0) {
 		struct mount_row row = {
 			.target = (char *)(uintptr_t)sql_text(st, 0),
-			.image = (char *)(uintptr_t)sql_text(st, 1),
-			.key = (char *)(uintptr_t)sql_text(st, 2),
-			.driver = (char *)(uintptr_t)sql_text(st, 3),
-			.reference = (char *)(uintptr_t)sql_text(st, 4),
-			.boot_id = (char *)(uintptr_t)sql_text(st, 5),
-			.mnt_ns = (char *)(uintptr_t)sql_text(st, 6),
+			.kind = (char *)(uintptr_t)sql_text(st, 1),
+			.image = (char *)(uintptr_t)sql_text(st, 2),
+			.key = (char *)(uintptr_t)sql_text(st, 3),
+			.driver = (char *)(uintptr_t)sql_text(st, 4),
+			.reference = (char *)(uintptr_t)sql_text(st, 5),
+			.boot_id = (char *)(uintptr_t)sql_text(st, 6),
+			.mnt_ns = (char *)(uintptr_t)sql_text(st, 7),
 		};
 
 		r = cb(ctx, &row);

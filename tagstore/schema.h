@@ -67,6 +67,20 @@ static const char *const schema_migrations[] = {
 	"  key TEXT NOT NULL, PRIMARY KEY(pull, key)"
 	") WITHOUT ROWID;"
 	"CREATE INDEX pull_layers_key ON pull_layers(key);",
+
+	/* Writable layers on the top layer of an image. */
+	"CREATE TABLE containers("
+	"  key TEXT PRIMARY KEY, name TEXT NOT NULL, driver TEXT NOT NULL,"
+	"  image TEXT NOT NULL, reference TEXT NOT NULL,"
+	"  parent TEXT NOT NULL REFERENCES layers(key),"
+	"  state TEXT NOT NULL CHECK(state IN ('making','ready','dying')),"
+	"  quota INTEGER NOT NULL, created_at INTEGER NOT NULL"
+	") WITHOUT ROWID;"
+	"CREATE UNIQUE INDEX containers_name ON containers(name)"
+	"  WHERE state <> 'dying';"
+	"CREATE INDEX containers_parent ON containers(parent);"
+	/* 'tree', 'rw' (a container's), 'block' (target is a device). */
+	"ALTER TABLE mounts ADD COLUMN kind TEXT NOT NULL DEFAULT 'tree';",
 };
 
 #define SCHEMA_VERSION \

@@ -202,10 +202,53 @@ int tagstore_pull_abandon(struct tagstore *ts, const char *pull,
 /* Start-up: no pull is alive, so abandon all. */
 int tagstore_pulls_abandon_all(struct tagstore *ts, struct imgd_error **err);
 
+/* ---- containers: writable layers ---- */
+
+struct container_row {
+	char *key; /* 64 hex */
+	char *name;
+	char *driver;
+	char *image;     /* its id */
+	char *reference; /* the image as the user named it */
+	char *parent;    /* key of the image's top layer */
+	char *state;     /* making, ready, dying */
+	uint64_t quota_bytes; /* 0 = none */
+	int64_t created_at;   /* seconds since the epoch */
+};
+void container_row_done(struct container_row *row);
+
+/* Record one as 'making', before its data exists; state and created_at are
+ * not read.  -EEXIST if the name is taken. */
+int tagstore_container_add(struct tagstore *ts,
+    const struct container_row *row, struct imgd_error **err);
+/* The driver has made it: 'ready'. */
+int tagstore_container_ready(struct tagstore *ts, const char *key,
+    struct imgd_error **err);
+/* The decision to remove it: its name is free. */
+int tagstore_container_dying(struct tagstore *ts, const char *key,
+    struct imgd_error **err);
+/* The driver has removed it: the row goes, and image layers that nothing
+ * else needs become 'dying'. */
+int tagstore_container_gone(struct tagstore *ts, const char *key,
+    struct imgd_error **err);
+/* The ready one of that name.  -ENOENT. */
+int tagstore_container(struct tagstore *ts, const char *name,
+    struct container_row *ret, struct imgd_error **err);
+
+typedef int tagstore_container_cb(void *ctx, const struct container_row *row);
+/* All, by name. */
+int tagstore_containers(struct tagstore *ts, tagstore_container_cb *cb,
+    void *ctx, struct imgd_error **err);
+
 /* ---- mounts ---- */
 
+#define MOUNT_KIND_TREE  "tree"  /* an image, read-only */
+#define MOUNT_KIND_RW    "rw"    /* a container */
+#define MOUNT_KIND_BLOCK "block" /* the device of an image */
+
 struct mount_row {
-	char *target;
+	char *target; /* a directory, or the device */
+	char *kind;   /* MOUNT_KIND_* */
 	char *image;
 	char *key;
 	char *driver;

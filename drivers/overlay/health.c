@@ -180,7 +180,9 @@ check_layer(void *ctx, const char *id, const char *parent, uint32_t state)
 	r = layer_fd = layer_dirs_fd(&c->overlay->layers, id, &e);
 	if (r >= 0)
 		r = diff_fd = fs_open_dir(layer_fd, "diff", &e);
-	if (r >= 0 && (c->flags & IMGD_CHECK_DEEP) != 0)
+	/* What is not sealed may be written just now. */
+	if (r >= 0 && (c->flags & IMGD_CHECK_DEEP) != 0 &&
+	    (state & IMGD_STATE_MASK) == IMGD_STATE_SEALED)
 		r = tree_read(diff_fd, c->overlay->env->cancelled, &e);
 	if (r == -ECANCELED)
 		return r;
@@ -192,7 +194,7 @@ check_layer(void *ctx, const char *id, const char *parent, uint32_t state)
 	    layer_dirs_exists(&c->overlay->layers, parent, NULL) == 0)
 		report(c, id, "its parent is missing", /* repaired= */ false);
 	check_mount_dir(c, layer_fd, id, "merged");
-	if (state == IMGD_STATE_RW)
+	if ((state & IMGD_STATE_MASK) == IMGD_STATE_RW)
 		check_mount_dir(c, layer_fd, id, "work");
 	check_short(c, id);
 	return 0;

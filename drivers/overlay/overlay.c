@@ -624,7 +624,7 @@ overlay_own_dir(void *h, const char *id, char **ret_path,
 
 static struct imgd_driver overlay_driver = {
 	.threads = IMGD_THREADS_PER_LAYER,
-	.caps = IMGD_CAP_RW | IMGD_CAP_INDEPENDENT,
+	.caps = IMGD_CAP_RW | IMGD_CAP_INDEPENDENT | IMGD_CAP_LIVE_CHECK,
 	.max_depth = OVERLAY_MAX_LOWERS,
 	.name = "overlay",
 	.description = "directories stacked by the kernel's overlayfs",

@@ -322,11 +322,12 @@ check_layer(void *ctx, const char *id, const char *parent, uint32_t state)
 	int r;
 
 	(void)parent;
-	(void)state;
 	r = layer_fd = layer_dirs_fd(&c->vfs->layers, id, &e);
 	if (r >= 0)
 		r = root_fd = fs_open_dir(layer_fd, "root", &e);
-	if (r >= 0 && (c->flags & IMGD_CHECK_DEEP) != 0)
+	/* What is not sealed may be written just now. */
+	if (r >= 0 && (c->flags & IMGD_CHECK_DEEP) != 0 &&
+	    (state & IMGD_STATE_MASK) == IMGD_STATE_SEALED)
 		r = tree_read(root_fd, c->vfs->env->cancelled, &e);
 	if (r == -ECANCELED)
 		return r;
@@ -356,7 +357,7 @@ vfs_check(void *h, uint32_t flags, imgd_problem_cb *cb, void *ctx,
 
 static struct imgd_driver vfs_driver = {
 	.threads = IMGD_THREADS_PER_LAYER,
-	.caps = IMGD_CAP_RW,
+	.caps = IMGD_CAP_RW | IMGD_CAP_LIVE_CHECK,
 	.name = "vfs",
 	.description = "full directories, copied from layer to layer",
 	.probe = vfs_probe,

@@ -203,7 +203,8 @@ struct imgd_driver {
 	int (*create)(void *h, const char *id, const char *parent,
 	    const struct imgd_layer_opts *opts, struct imgd_error **err);
 
-	/* NULL: no CAP_RW.  Make a writable layer on a sealed parent. */
+	/* NULL: no CAP_RW.  Make a writable layer on a sealed parent.  Durable
+	 * on success: neither seal nor flush follows. */
 	int (*create_rw)(void *h, const char *id, const char *parent,
 	    const struct imgd_layer_opts *opts, struct imgd_error **err);
 

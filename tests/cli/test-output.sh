@@ -87,6 +87,14 @@ wait_for_engine
 sqlite3 "$root/imgd.db" 'PRAGMA user_version = 99'
 ok "a newer store is refused by name" status 1 'newer imgd' imgd images
 ok "also by an engine" status 1 'newer imgd' imgd tag a b
-sqlite3 "$root/imgd.db" 'PRAGMA user_version = 1'
+# A store of the first version is brought up to date.
+sqlite3 "$root/imgd.db" 'DROP TABLE containers;
+    ALTER TABLE mounts DROP COLUMN kind; PRAGMA user_version = 1'
+refused_older() {
+	! imgd images 2>"$dir/err" && grep 'version 1 is older than' "$dir/err"
+}
+ok "reading verbs refuse an older store" refused_older
+ok "a verb that changes something migrates it" imgd fsck
+ok "then it can be read" imgd images
 
 cli_end
