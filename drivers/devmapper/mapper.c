@@ -278,23 +278,6 @@ add_table(struct dm_task *t, const struct mapper_device *d,
 }
 
 static int
-create(const struct mapper_device *d, struct imgd_error **err)
-{
-	cleanup_task struct dm_task *t = NULL;
-	int r;
-
-	(void)pthread_mutex_lock(&mutex);
-	r = make_task(DM_DEVICE_CREATE, d->name, &t, err);
-	if (r == 0 && dm_task_set_uuid(t, d->uuid) == 0)
-		r = fail(t, d->name, "uuid", err);
-	if (r == 0)
-		r = add_table(t, d, err);
-	(void)pthread_mutex_unlock(&mutex);
-	return r < 0 ? r : run_with_nodes(t, d->name, "create device",
-	    UDEV_FLAGS, err);
-}
-
-static int
 resume(const char *name, struct imgd_error **err)
 {
 	cleanup_task struct dm_task *t = NULL;
@@ -334,6 +317,57 @@ load(const struct mapper_device *d, struct imgd_error **err)
 }
 
 static int
+remove_device(const char *name, bool is_deferred, struct imgd_error **err)
+{
+	cleanup_error struct imgd_error *e = NULL;
+	cleanup_task struct dm_task *t = NULL;
+	int r;
+
+	(void)pthread_mutex_lock(&mutex);
+	r = make_task(DM_DEVICE_REMOVE, name, &t, err);
+	if (r == 0 && is_deferred)
+		(void)dm_task_deferred_remove(t);
+	(void)pthread_mutex_unlock(&mutex);
+	if (r < 0)
+		return r;
+	r = run_with_nodes(t, name, "remove device", 0, &e);
+	if (r == 0 || r == -ENXIO)
+		return 0;
+	return imgd_error_set(err, -r, "%s", imgd_error_msg(e));
+}
+
+/* A device without a table yet. */
+static int
+make_device(const struct mapper_device *d, struct imgd_error **err)
+{
+	cleanup_unlock pthread_mutex_t *m = lock();
+	cleanup_task struct dm_task *t = NULL;
+	int r = make_task(DM_DEVICE_CREATE, d->name, &t, err);
+
+	if (r < 0)
+		return r;
+	if (dm_task_set_uuid(t, d->uuid) == 0 || dm_task_run(t) == 0)
+		return fail(t, d->name, "create device", err);
+	return 0;
+}
+
+/* Step by step: a task that does it all tells no errno of its steps. */
+static int
+create(const struct mapper_device *d, struct imgd_error **err)
+{
+	int r = make_device(d, err);
+
+	if (r < 0)
+		return r;
+	r = load(d, err);
+	if (r == 0)
+		r = resume(d->name, err);
+	if (r < 0)
+		(void)remove_device(d->name, /* is_deferred= */ false, NULL);
+	return r;
+}
+
+static int
 reload(const struct mapper_device *d, struct imgd_error **err)
 {
 	int r, u;
@@ -354,26 +388,6 @@ reload(const struct mapper_device *d, struct imgd_error **err)
 	(void)run_plain(DM_DEVICE_CLEAR, d->name, "clear", NULL);
 	u = resume(d->name, NULL);
 	return u < 0 ? imgd_error_prefix(err, "left suspended") : r;
-}
-
-static int
-remove_device(const char *name, bool is_deferred, struct imgd_error **err)
-{
-	cleanup_error struct imgd_error *e = NULL;
-	cleanup_task struct dm_task *t = NULL;
-	int r;
-
-	(void)pthread_mutex_lock(&mutex);
-	r = make_task(DM_DEVICE_REMOVE, name, &t, err);
-	if (r == 0 && is_deferred)
-		(void)dm_task_deferred_remove(t);
-	(void)pthread_mutex_unlock(&mutex);
-	if (r < 0)
-		return r;
-	r = run_with_nodes(t, name, "remove device", 0, &e);
-	if (r == 0 || r == -ENXIO)
-		return 0;
-	return imgd_error_set(err, -r, "%s", imgd_error_msg(e));
 }
 
 static int
