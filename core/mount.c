@@ -257,6 +257,7 @@ hand_out_device(struct job *job, struct mount_plan *p,
 static int
 plan_mount(struct job *job, struct mount_plan *p, struct imgd_error **err)
 {
+	cleanup_error struct imgd_error *why = NULL;
 	int r = plan_container(job, p, err);
 
 	if (r == 0)
@@ -266,11 +267,13 @@ plan_mount(struct job *job, struct mount_plan *p, struct imgd_error **err)
 	if (strcmp(p->kind, MOUNT_KIND_BLOCK) == 0)
 		return hand_out_device(job, p, err);
 	r = plan_target(job, p, err);
-	if (r >= 0)
-		r = add_row(job, p, err);
+	if (r < 0)
+		return r;
+	r = add_row(job, p, &why);
 	if (r == -EEXIST)
-		(void)imgd_error_prefix(err, "%s: already mounted", p->target);
-	return r;
+		return imgd_error_set(err, EEXIST, "%s: already mounted",
+		    p->target);
+	return r < 0 ? imgd_error_set(err, -r, "%s", imgd_error_msg(why)) : 0;
 }
 
 static int

@@ -97,7 +97,7 @@ sweep(struct layer_dirs *ld, int dir_fd, const char *prefix,
 		cleanup_error struct imgd_error *e = NULL;
 
 		if (str_starts(name, prefix) &&
-		    fs_remove_tree(dir_fd, name, &e) < 0)
+		    ld->remove_tree(dir_fd, name, &e) < 0)
 			ld->log(IMGD_LOG_WARN, "%s, leaving it to the next "
 			    "start", imgd_error_msg(e));
 	}
@@ -138,7 +138,6 @@ layer_dirs_open(struct layer_dirs *ld, const struct imgd_env *env,
 	bool read_only = (env->flags & IMGD_OPEN_READONLY) != 0;
 	int r;
 
-	*ld = (struct layer_dirs)LAYER_DIRS_INIT;
 	ld->log = env->log;
 	r = open_sub(env->home_fd, layers_name, read_only, &ld->layers_fd,
 	    err);
@@ -305,7 +304,7 @@ layer_dirs_begin(struct layer_dirs *ld, const char *id, const char *parent,
 		if (r < 0)
 			return r;
 	}
-	r = fs_remove_tree(ld->tmp_fd, id, err);
+	r = ld->remove_tree(ld->tmp_fd, id, err);
 	if (r < 0)
 		return r;
 	fd = fs_make_open_dir(ld->tmp_fd, id, 0700, err);
@@ -353,7 +352,7 @@ layer_dirs_abort(struct layer_dirs *ld, const char *id)
 {
 	cleanup_error struct imgd_error *e = NULL;
 
-	if (fs_remove_tree(ld->tmp_fd, id, &e) < 0)
+	if (ld->remove_tree(ld->tmp_fd, id, &e) < 0)
 		ld->log(IMGD_LOG_WARN, "%s, leaving it to the next start",
 		    imgd_error_msg(e));
 }
@@ -429,7 +428,7 @@ layer_dirs_remove(struct layer_dirs *ld, const char *id,
 	char key[LAYER_ID_SIZE];
 	int r;
 
-	r = fs_remove_tree(ld->tmp_fd, id, err);
+	r = ld->remove_tree(ld->tmp_fd, id, err);
 	if (r < 0)
 		return r;
 	r = str_random_key(key, err);
@@ -438,7 +437,7 @@ layer_dirs_remove(struct layer_dirs *ld, const char *id,
 	if (renameat(ld->layers_fd, id, ld->dying_fd, key) < 0)
 		return errno == ENOENT ? 0 : imgd_error_set(err, errno,
 		    "remove layer %.12s: %s", id, strerror(errno));
-	if (fs_remove_tree(ld->dying_fd, key, &e) < 0)
+	if (ld->remove_tree(ld->dying_fd, key, &e) < 0)
 		ld->log(IMGD_LOG_WARN, "layer %.12s: %s, leaving it to the "
 		    "next start", id, imgd_error_msg(e));
 	return 0;
@@ -581,8 +580,8 @@ layer_dirs_has_children(struct layer_dirs *ld, const char *id,
 
 /* Report what lies in dir_fd, where nothing should. */
 static int
-check_leftovers(int dir_fd, const char *where, uint32_t flags,
-    imgd_problem_cb *cb, void *ctx, struct imgd_error **err)
+check_leftovers(struct layer_dirs *ld, int dir_fd, const char *where,
+    uint32_t flags, imgd_problem_cb *cb, void *ctx, struct imgd_error **err)
 {
 	cleanup_closedir DIR *dir = NULL;
 	const char *name;
@@ -595,7 +594,7 @@ check_leftovers(int dir_fd, const char *where, uint32_t flags,
 		return r;
 	while ((name = next_name(dir, &r, err)) != NULL) {
 		bool repaired = (flags & IMGD_CHECK_REPAIR) != 0 &&
-		    fs_remove_tree(dir_fd, name, NULL) == 0;
+		    ld->remove_tree(dir_fd, name, NULL) == 0;
 		char text[320];
 
 		(void)snprintf(text, sizeof(text),
@@ -643,11 +642,11 @@ layer_dirs_check(struct layer_dirs *ld, uint32_t flags, imgd_problem_cb *cb,
 	int r, n = 0;
 	size_t i;
 
-	r = check_leftovers(ld->tmp_fd, "tmp", flags, cb, ctx, err);
+	r = check_leftovers(ld, ld->tmp_fd, "tmp", flags, cb, ctx, err);
 	if (r < 0)
 		return r;
 	n += r;
-	r = check_leftovers(ld->dying_fd, "dying", flags, cb, ctx, err);
+	r = check_leftovers(ld, ld->dying_fd, "dying", flags, cb, ctx, err);
 	if (r < 0)
 		return r;
 	n += r;

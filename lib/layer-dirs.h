@@ -22,6 +22,8 @@
 
 #include "imgd/driver.h"
 
+#include "lib/fs-at.h"
+
 #define LAYER_ID_SIZE   65 /* 64 hex digits and a NUL */
 #define LAYER_PATH_SIZE 96 /* "ID/NAME" with names of our own */
 
@@ -33,14 +35,18 @@ struct layer_dirs {
 	int tmp_fd;    /* likewise */
 	int dying_fd;  /* likewise */
 	void (*log)(int level, const char *fmt, ...) IMGD_PRINTF(2, 3);
+	/* Delete a layer's directory with all in it; absent is success. */
+	int (*remove_tree)(int dir_fd, const char *name,
+	    struct imgd_error **err);
 };
 
-#define LAYER_DIRS_INIT { -EBADF, -EBADF, -EBADF, NULL }
+#define LAYER_DIRS_INIT { -EBADF, -EBADF, -EBADF, NULL, fs_remove_tree }
 
 /*
  * Open the directories below env's home, made when missing, and finish what a
  * crash left in tmp/ and dying/.  With IMGD_OPEN_READONLY nothing is changed.
  *
+ * ld: LAYER_DIRS_INIT, perhaps with another remove_tree.
  * layers_name: where layers lie below home; "." for home itself.
  */
 int layer_dirs_open(struct layer_dirs *ld, const struct imgd_env *env,

@@ -173,7 +173,6 @@ start(struct imgd_error **err)
 {
 	cleanup_unlock pthread_mutex_t *m = lock();
 	cleanup_task struct dm_task *t = NULL;
-	int r;
 
 	if (n_users > 0) {
 		n_users++;
@@ -185,17 +184,16 @@ start(struct imgd_error **err)
 	if (!has_udev)
 		dm_udev_set_checking(0);
 	dm_hold_control_dev(1);
-	r = make_task(DM_DEVICE_VERSION, NULL, &t, err);
-	if (r < 0)
-		return r;
-	if (dm_task_run(t) == 0) {
-		int e = dm_task_get_errno(t);
+	if (make_task(DM_DEVICE_VERSION, NULL, &t, NULL) < 0 ||
+	    dm_task_run(t) == 0) {
+		int e = t != NULL ? dm_task_get_errno(t) : 0;
 
 		dm_hold_control_dev(0);
 		dm_lib_release();
 		return imgd_error_set(err, EOPNOTSUPP,
 		    "the kernel has no device-mapper, or it may not be used: "
-		    "%s", e != 0 ? strerror(e) : last_message);
+		    "%s", e != 0 ? strerror(e) : last_message[0] != '\0' ?
+		    last_message : "no answer by /dev/mapper/control");
 	}
 	close_control_on_exec();
 	n_users++;

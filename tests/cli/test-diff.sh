@@ -86,7 +86,7 @@ A /with\nnewline
 A /zero
 EOF
 
-for driver in vfs overlay; do
+for driver in $drivers; do
 	imgd pull -q --driver=$driver app:1 >/dev/null
 	imgd create --driver=$driver $driver app:1 >/dev/null
 	ok "$driver: nothing yet" test -z "$(imgd diff $driver)"

@@ -13,7 +13,7 @@ tar -C "$dir/1" -cf "$dir/1.tar" f1
 registry_push "$dir/oci:1" library/app:1 || exit 99
 registry_push "$dir/oci:lone" library/app:lone || exit 99
 
-for driver in vfs overlay; do
+for driver in $drivers; do
 	ok "$driver: pull" imgd pull -q --driver=$driver app:1
 	ok "$driver: pull of a lone layer" imgd pull -q --driver=$driver app:lone
 	ok "$driver: mount" imgd mount --driver=$driver app:1 "$dir/mnt"
@@ -37,9 +37,9 @@ for driver in vfs overlay; do
 done
 
 crash() {
-	imgd pull -q --driver=overlay app:1 >/dev/null &&
+	imgd pull -q --driver=$driver app:1 >/dev/null &&
 	    imgd mount app:1 "$dir/mnt" >/dev/null || return 1
-	imgd pull -q --driver=overlay app:lone >/dev/null
+	imgd pull -q --driver=$driver app:lone >/dev/null
 	kill -9 "$(engine_pid)" 2>/dev/null
 	[ "$(cat "$dir/mnt/f1")" = 1 ] || return 1
 	imgd mount | grep -F "$dir/mnt" || return 1
@@ -64,7 +64,7 @@ refused "umount of what is not mounted" "not mounted by imgd" \
     imgd umount "$dir/mnt2"
 # The engine of a pull holds the store while it runs.
 other_namespace() {
-	imgd pull -q --driver=overlay app:1 >/dev/null
+	imgd pull -q --driver=$driver app:1 >/dev/null
 	unshare -m "$program" --root "$root" --config "$dir/daemon.json" \
 	    mount app:1 "$dir/mnt" </dev/null
 }

@@ -20,13 +20,31 @@ same_tree() {
 	[ ! -s "$dir/diff" ]
 }
 
+# same_device DRIVER NAME: its block device by a loop device, against the tree
+# that same_tree has just seen.
+same_device() {
+	disk=$(imgd mount --block --driver="$1" "$2") || return 1
+	[ "$(imgd mount --block --driver="$1" "$2")" = "$disk" ] || return 1
+	imgd mount | grep -q " block .*$disk" || return 1
+	! dd if=/dev/zero of="$disk" bs=4096 count=1 2>/dev/null || return 1
+	mount -o ro,loop "$disk" "$dir/mnt" || return 1
+	"$lib/tree-list.py" "$dir/mnt" >"$dir/got" || return 1
+	! imgd umount "$disk" 2>/dev/null || return 1
+	umount "$dir/mnt" && imgd umount "$disk" && [ ! -e "$disk" ] &&
+	    diff "$dir/want" "$dir/got"
+}
+
 registry_start "$dir/registry" || exit 99
 use_mirror "$registry_port"
 sh "$lib/make-image.sh" --small "$dir/real" real
 registry_push "$dir/real:real" library/ubuntu:14.04 || exit 99
-for driver in vfs overlay; do
+for driver in $drivers; do
 	ok "$driver: a real image has umoci's tree" \
 	    same_tree $driver ubuntu:14.04 "$dir/real" real
+	if imgd driver info $driver | grep -q '^caps=.*blockdev'; then
+		ok "$driver: so has its block device, mounted elsewhere" \
+		    same_device $driver ubuntu:14.04
+	fi
 done
 
 ok "every layer comes back byte for byte" imgd fsck --deep

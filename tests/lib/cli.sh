@@ -11,7 +11,9 @@
 #     use_mirror PORT             plain names come from that registry
 #     cli_end                     the last line of each test
 #
-# $dir is the fresh directory, $root the store.
+# $dir is the fresh directory, $root the store; $drivers are those to try, and
+# $driver is the last of them.  IMGD_TEST_DRIVERS and IMGD_TEST_OPTIONS, a list
+# of storage options, are other drivers than vfs and overlay.
 
 . "$srcdir/tests/lib/registry.sh"
 
@@ -24,7 +26,19 @@ lying_pid=
 dir=$(mktemp -d "${TMPDIR:-/tmp}/imgd-test-XXXXXX") || exit 99
 root=$dir/root
 mkdir -m 700 "$root"
-echo '{}' >"$dir/daemon.json"
+drivers=${IMGD_TEST_DRIVERS:-vfs overlay}
+driver=${drivers##* }
+
+# configure [KEY-AND-VALUE]: write the configuration.
+configure() {
+	opts=
+	for opt in ${IMGD_TEST_OPTIONS:-}; do
+		opts="$opts${opts:+, }\"$opt\""
+	done
+	printf '{ "storage-opts": [ %s ]%s }\n' "$opts" "${1:+, $1}" \
+	    >"$dir/daemon.json"
+}
+configure
 unset IMGD_DEBUG DOCKER_CONFIG
 # An engine has no standard error: sanitizers write here, and cli_end looks.
 ASAN_OPTIONS=log_path=$dir/sanitizer
@@ -39,8 +53,7 @@ imgd() {
 }
 
 use_mirror() {
-	printf '{ "registry-mirrors": [ "http://127.0.0.1:%s" ] }\n' "$1" \
-	    >"$dir/daemon.json"
+	configure "\"registry-mirrors\": [ \"http://127.0.0.1:$1\" ]"
 }
 
 result() { # STATUS NAME
@@ -67,7 +80,8 @@ ok() {
 # Everything a failed verb must leave alone: files and their sizes, the names
 # and images, mounts.
 snapshot() {
-	find "$root" -not -name 'imgd.db*' -not -name '*lock' -not -name sock \
+	find "$root" -not -name '*.db' -not -name '*.db-*' \
+	    -not -name '*lock' -not -name sock \
 	    \( -type d -printf '%P/\n' -o -printf '%P %y %s\n' \) | sort
 	imgd images --no-trunc --digests
 	[ ! -e "$root/imgd.db" ] || sqlite3 -cmd '.timeout 5000' \
@@ -138,7 +152,14 @@ cli_cleanup() {
 trap cli_cleanup EXIT
 trap 'exit 1' HUP INT TERM
 
-# Nothing may be left: mounts, processes, staged layers.
+# Loop devices of files in $dir, and active devices of a pool of ours.
+list_devices() {
+	grep -F "$dir" /sys/block/loop*/loop/backing_file
+	[ -z "${IMGD_TEST_DRIVERS:-}" ] ||
+	    grep '^imgd-' /sys/block/dm-*/dm/name
+} 2>/dev/null
+
+# Nothing may be left: mounts, devices, processes, staged layers.
 cli_end() {
 	wait_for_engine
 	result $? "the engine ends by itself"
@@ -148,8 +169,9 @@ cli_end() {
 		"$root"/*) echo "descriptor $fd" >>"$dir/leaks" ;;
 		esac
 	done
+	list_devices >>"$dir/leaks"
 	[ ! -s "$dir/leaks" ]
-	result $? "no mount and no process is left"
+	result $? "no mount, no device and no process is left"
 	sed 's/^/# /' "$dir/leaks"
 	# A process that a test kills may be looking for leaks just then: that it
 	# cannot is no report.

@@ -162,7 +162,11 @@ try() { # NAME DRIVER OPTIONS
 	for what in kills cuts; do
 		rm -f "$dir/disk" "$dir/state"
 		truncate -s 4G "$dir/disk"
-		mkfs.ext4 -q "$dir/disk"
+		if [ "$driver" = btrfs ]; then
+			mkfs.btrfs -q "$dir/disk" >/dev/null
+		else
+			mkfs.ext4 -q "$dir/disk"
+		fi
 		$what
 	done
 }
@@ -174,5 +178,6 @@ small="--driver-opt dm.loopdatasize=2G --driver-opt dm.basesize=500M"
 try devmapper-ext4 devmapper "$small --driver-opt dm.fs=ext4"
 try devmapper-xfs devmapper "$small --driver-opt dm.fs=xfs"
 try overlay overlay ""
+try btrfs btrfs ""
 echo "1..$n"
 [ $n_bad -eq 0 ]

@@ -1,0 +1,43 @@
+#!/bin/sh
+# The btrfs driver on a btrfs of its own: command-line tests of all drivers,
+# subvolumes that users make, quota, and the read-only flag.
+# shellcheck disable=SC2154 # make check sets srcdir and builddir
+if [ -z "$(find "$builddir/stage" -name 'imgd-btrfs-driver.so')" ]; then
+	echo "1..0 # SKIP built without the btrfs driver"
+	exit 0
+fi
+# The mount is seen by this test alone, and goes with it.
+if [ "${1:-}" != inside ]; then
+	disk=$(mktemp "${TMPDIR:-/tmp}/imgd-btrfs-XXXXXX") || exit 99
+	trap 'rm -f "$disk"' EXIT
+	truncate -s 3G "$disk"
+	mkfs.btrfs -q "$disk" >/dev/null || exit 99
+	unshare -m sh "$0" inside "$disk"
+	exit
+fi
+. "$srcdir/tests/lib/subtests.sh"
+
+top=$builddir/btrfs-test-$$
+mkdir "$top" || exit 99
+if ! mount -o loop "$2" "$top" 2>"$top.why"; then
+	echo "1..0 # SKIP no btrfs can be mounted: $(cat "$top.why")"
+	rm -f "$top.why"
+	rmdir "$top"
+	exit 0
+fi
+rm -f "$top.why"
+out=$(mktemp) || exit 99
+# rm(1) does not go into subvolumes.
+trap 'umount "$top" && rmdir "$top"; rm -f "$out"' EXIT
+trap 'exit 1' HUP INT TERM
+TMPDIR=$top
+IMGD_TEST_DRIVERS=btrfs
+export TMPDIR IMGD_TEST_DRIVERS
+for script in test-pull-trees test-containers test-diff test-mount; do
+	sh "$srcdir/tests/cli/$script.sh" >"$out" 2>/dev/null
+	subtest $script $? <"$out"
+done
+btrfs quota enable "$top"
+sh "$srcdir/tests/cli/btrfs-more.sh" >"$out" 2>/dev/null
+subtest more $? <"$out"
+subtests_end
