@@ -132,6 +132,46 @@ driver_ls(struct cli *cli, bool is_json)
 	return 0;
 }
 
+/* Options before the verb count, too. */
+static int
+driver_test(struct cli *cli, int argc, char **argv)
+{
+	const char *root = NULL, *glob = NULL, *opts[64];
+	bool is_list = false;
+	size_t n_opts = 0;
+	const struct option_spec specs[] = {
+		{ 0, "root", NULL, &root },
+		{ 0, "case", NULL, &glob },
+		{ 0, "list", &is_list, NULL },
+		{ 0, NULL, NULL, NULL },
+	};
+	cleanup_error struct imgd_error *err = NULL;
+	struct driver_suite suite;
+	int i, n, r;
+
+	argc = take_driver_opts(argc, argv, opts,
+	    sizeof(opts) / sizeof(opts[0]), &n_opts);
+	if (argc < 0)
+		return usage_error(cli, "--driver-opt: not like that");
+	for (i = 0; i < (int)n_opts; i++)
+		if (config_add_storage_opt(&cli->config, opts[i], &err) < 0)
+			return report(cli, NULL, err);
+	if (parse_options(cli, argc, argv, specs, 2, 2, &n) < 0)
+		return EXIT_USAGE;
+	suite = (struct driver_suite) {
+		.driver = argv[2],
+		.root = root != NULL ? root
+		    : cli->has_root  ? cli->root
+				     : NULL,
+		.glob = glob,
+		.options = cli->config.storage_opts,
+		.n_options = cli->config.n_storage_opts,
+		.is_list = is_list,
+	};
+	r = driver_suite_run(&suite, &err);
+	return r < 0 ? report(cli, NULL, err) : r;
+}
+
 int
 cmd_driver(struct cli *cli, int argc, char **argv)
 {

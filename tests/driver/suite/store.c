@@ -128,6 +128,11 @@ store_finish(struct store *s)
 		    check_store(s, IMGD_CHECK_DEEP, NULL) != 0)
 			fail("check finds problems at the end: %s",
 			    last_problem);
+		/* In any state a layer can be removed. */
+		if (!s->is_damaged && s->d->list != NULL) {
+			store_remove_all(s, 0);
+			store_cleanup(s);
+		}
 		store_close(s);
 	}
 	(void)close(s->env.home_fd);

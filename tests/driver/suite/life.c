@@ -1,0 +1,407 @@
+/* From create to remove: the classic graph tests, and the fixed codes. */
+#include "config.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+
+#include "lib/strbuf.h"
+#include "tests/driver/suite/suite.h"
+
+/* "a subdir" and "a file", as the classic graph tests have them. */
+static void
+base_tar(struct strbuf *tar)
+{
+	tar_put(tar, &(struct tar_item) { .name = "a subdir", .type = '5',
+	    .mode = 01705, .uid = 1, .gid = 2 });
+	tar_put(tar, &(struct tar_item) { .name = "a file", .mode = 04222,
+	    .data = "Some data", .len = 9 });
+	tar_end(tar);
+}
+
+static void
+make_base(struct store *s, const char *id)
+{
+	struct strbuf tar = STRBUF_INIT;
+
+	base_tar(&tar);
+	layer_from_tar(s, id, NULL, &tar);
+	strbuf_done(&tar);
+}
+
+static void
+expect_base(int fd)
+{
+	struct stat st;
+
+	sys(fstatat(fd, "a subdir", &st, AT_SYMLINK_NOFOLLOW));
+	expect_int(st.st_mode, S_IFDIR | 01705);
+	expect_int(st.st_uid, 1);
+	expect_int(st.st_gid, 2);
+	sys(fstatat(fd, "a file", &st, AT_SYMLINK_NOFOLLOW));
+	expect_int(st.st_mode, S_IFREG | 04222);
+	expect_int(st.st_uid, 0);
+	expect_str(get_text(fd, "a file"), "Some data");
+	expect_int(count_entries(fd), 2);
+}
+
+static void
+look_base(struct store *s, const char *id)
+{
+	int fd = layer_look(s, id);
+
+	expect_base(fd);
+	layer_looked(s, id, fd);
+}
+
+static void
+empty_base_has_a_plain_root(struct store *s)
+{
+	struct stat st;
+	int fd;
+
+	expect(!layer_exists(s, id_of(1)));
+	layer_create(s, id_of(1), NULL);
+	expect(layer_exists(s, id_of(1)));
+	fd = layer_look(s, id_of(1));
+	sys(fstat(fd, &st));
+	expect_int(st.st_mode, S_IFDIR | 0755);
+	expect_int(st.st_uid, 0);
+	expect_int(st.st_gid, 0);
+	expect_int(count_entries(fd), 0);
+	layer_looked(s, id_of(1), fd);
+	layer_remove(s, id_of(1));
+	expect(!layer_exists(s, id_of(1)));
+	expect_listed(s, 0);
+}
+
+static void
+base_keeps_modes_and_owners(struct store *s)
+{
+	make_base(s, id_of(1));
+	look_base(s, id_of(1));
+	look_base(s, id_of(1));
+	layer_remove(s, id_of(1));
+	expect_listed(s, 0);
+}
+
+static void
+child_shows_its_parent(struct store *s)
+{
+	make_base(s, id_of(1));
+	layer_create(s, id_of(2), id_of(1));
+	look_base(s, id_of(2));
+	layer_seal(s, id_of(2));
+	look_base(s, id_of(2));
+	look_base(s, id_of(1));
+	layer_remove(s, id_of(2));
+	look_base(s, id_of(1));
+	layer_remove(s, id_of(1));
+	expect_listed(s, 0);
+}
+
+static void
+root_attributes_are_inherited(struct store *s)
+{
+	struct strbuf tar = STRBUF_INIT;
+	const struct tar_xattr x = { "user.root", "yes", 3 };
+	struct stat st;
+	unsigned int i;
+
+	tar_put(&tar, &(struct tar_item) { .name = "./", .type = '5',
+	    .mode = 0711, .uid = 3, .gid = 4, .mtime = 1234567890,
+	    .nsec = 42, .xattrs = &x, .n_xattrs = 1 });
+	tar_end(&tar);
+	layer_from_tar(s, id_of(1), NULL, &tar);
+	strbuf_done(&tar);
+	layer_create(s, id_of(2), id_of(1));
+	layer_seal(s, id_of(2));
+	layer_create(s, id_of(3), id_of(2));
+	for (i = 1; i <= 3; i++) {
+		int fd = layer_look(s, id_of(i));
+		char value[8];
+
+		sys(fstat(fd, &st));
+		expect_int(st.st_mode, S_IFDIR | 0711);
+		expect_int(st.st_uid, 3);
+		expect_int(st.st_gid, 4);
+		expect_int(st.st_mtim.tv_sec, 1234567890);
+		expect_int(st.st_mtim.tv_nsec, 42);
+		expect_int(fgetxattr(fd, "user.root", value, sizeof(value)),
+		    3);
+		layer_looked(s, id_of(i), fd);
+	}
+}
+
+static void
+taken_id_is_eexist_and_nothing_changes(struct store *s)
+{
+	layer_create(s, id_of(1), NULL);
+	fails(EEXIST, s->d->create(s->h, id_of(1), NULL, NULL, &ok_err));
+	layer_remove(s, id_of(1));
+	make_base(s, id_of(1));
+	fails(EEXIST, s->d->create(s->h, id_of(1), NULL, NULL, &ok_err));
+	fails(EEXIST, s->d->create(s->h, id_of(1), id_of(1), NULL, &ok_err));
+	if (s->caps & IMGD_CAP_RW)
+		fails(EEXIST, s->d->create_rw(s->h, id_of(1), id_of(1), NULL,
+		    &ok_err));
+	look_base(s, id_of(1));
+	expect(is_listed_as(s, id_of(1), s->d->seal != NULL
+	    ? IMGD_STATE_SEALED : IMGD_STATE_STAGED));
+}
+
+static void
+missing_parent_leaves_nothing(struct store *s)
+{
+	fails(ENOENT, s->d->create(s->h, id_of(2), id_of(1), NULL, &ok_err));
+	if (s->caps & IMGD_CAP_RW)
+		fails(ENOENT, s->d->create_rw(s->h, id_of(2), id_of(1), NULL,
+		    &ok_err));
+	expect(!layer_exists(s, id_of(2)));
+	expect_listed(s, 0);
+	make_base(s, id_of(2));
+	look_base(s, id_of(2));
+}
+
+static void
+unknown_ids_have_their_codes(struct store *s)
+{
+	char *path = NULL;
+
+	fails(ENOENT, s->d->get(s->h, id_of(1), IMGD_GET_TREE, &path,
+	    &ok_err));
+	expect(path == NULL);
+	if (s->d->seal != NULL)
+		fails(ENOENT, s->d->seal(s->h, id_of(1), &ok_err));
+	if (s->d->replace != NULL)
+		fails(ENOENT, s->d->replace(s->h, id_of(1), id_of(2),
+		    &ok_err));
+	expect(!layer_exists(s, id_of(1)));
+	layer_remove(s, id_of(1));
+	expect(!layer_exists(s, id_of(1)));
+	expect_listed(s, 0);
+}
+
+static void
+block_devices_are_refused(struct store *s)
+{
+	char *path = NULL;
+
+	make_base(s, id_of(1));
+	fails(EOPNOTSUPP, s->d->get(s->h, id_of(1), IMGD_GET_BLOCK, &path,
+	    &ok_err));
+	expect(path == NULL);
+}
+
+static void
+removed_id_can_be_used_again(struct store *s)
+{
+	unsigned int i;
+
+	make_base(s, id_of(9));
+	for (i = 0; i < 3; i++) {
+		make_base(s, id_of(1));
+		look_base(s, id_of(1));
+		layer_remove(s, id_of(1));
+		layer_create(s, id_of(1), id_of(9));
+		look_base(s, id_of(1));
+		layer_seal(s, id_of(1));
+		layer_remove(s, id_of(1));
+		layer_remove(s, id_of(1));
+	}
+	expect_listed(s, 1);
+}
+
+static void
+staged_layers_can_be_removed(struct store *s)
+{
+	make_base(s, id_of(1));
+	layer_create(s, id_of(2), NULL);
+	layer_create(s, id_of(3), id_of(1));
+	layer_remove(s, id_of(2));
+	layer_remove(s, id_of(3));
+	expect_listed(s, 1);
+	look_base(s, id_of(1));
+}
+
+static void
+get_after_remove_is_enoent(struct store *s)
+{
+	char *path = NULL;
+
+	make_base(s, id_of(1));
+	layer_remove(s, id_of(1));
+	fails(ENOENT, s->d->get(s->h, id_of(1), IMGD_GET_TREE, &path,
+	    &ok_err));
+}
+
+/* Nothing of the driver's own is in a layer's tree. */
+static void
+layers_inherit_nothing_from_the_store(struct store *s)
+{
+	/* u::rwx, user 1, g::rwx, mask and o::rwx */
+	static const unsigned char acl[] = { 2, 0, 0, 0,
+		1, 0, 7, 0, 0xff, 0xff, 0xff, 0xff,
+		2, 0, 7, 0, 1, 0, 0, 0,
+		4, 0, 7, 0, 0xff, 0xff, 0xff, 0xff,
+		0x10, 0, 7, 0, 0xff, 0xff, 0xff, 0xff,
+		0x20, 0, 7, 0, 0xff, 0xff, 0xff, 0xff };
+	unsigned int i;
+
+	store_end(s);
+	sys(fchmod(s->env.home_fd, 02700));
+	sys(fchown(s->env.home_fd, 0, 50));
+	(void)fsetxattr(s->env.home_fd, "system.posix_acl_default", acl,
+	    sizeof(acl), 0);
+	store_open(s, 0);
+	layer_create(s, id_of(1), NULL);
+	layer_seal(s, id_of(1));
+	layer_create(s, id_of(2), id_of(1));
+	for (i = 1; i <= 2; i++) {
+		int fd = layer_look(s, id_of(i));
+		struct stat st;
+
+		sys(fstat(fd, &st));
+		expect_int(st.st_mode, S_IFDIR | 0755);
+		expect_int(st.st_gid, 0);
+		expect(fgetxattr(fd, "system.posix_acl_default", NULL, 0) < 0);
+		layer_looked(s, id_of(i), fd);
+	}
+}
+
+/* An exists() that takes a prefix, or any letter, for an id. */
+static void
+similar_ids_are_different_layers(struct store *s)
+{
+	char a[ID_SIZE], b[ID_SIZE];
+
+	memset(a, 'a', ID_SIZE - 1);
+	a[ID_SIZE - 1] = '\0';
+	memcpy(b, a, ID_SIZE);
+	b[ID_SIZE - 2] = 'b';
+	make_base(s, a);
+	expect(!layer_exists(s, b));
+	layer_create(s, b, NULL);
+	layer_remove(s, a);
+	expect(layer_exists(s, b));
+	expect_listed(s, 1);
+}
+
+static void
+note_key(void *ctx, const char *key, const char *value)
+{
+	expect(key != NULL && *key != '\0' && strchr(key, '\n') == NULL);
+	expect(value != NULL && strchr(value, '\n') == NULL);
+	(*(int *)ctx)++;
+}
+
+static void
+status_tells_something(struct store *s)
+{
+	int n = 0;
+	struct imgd_kv kv = { sizeof(kv), &n, note_key };
+
+	ok(s->d->status(s->h, &kv, &ok_err));
+	expect(n > 0);
+	make_base(s, id_of(1));
+	ok(s->d->status(s->h, &kv, &ok_err));
+	store_reopen(s, IMGD_OPEN_READONLY);
+	n = 0;
+	ok(s->d->status(s->h, &kv, &ok_err));
+	expect(n > 0);
+	store_reopen(s, 0);
+}
+
+static void
+metadata_tells_something(struct store *s)
+{
+	int n = 0;
+	struct imgd_kv kv = { sizeof(kv), &n, note_key };
+
+	make_base(s, id_of(1));
+	layer_create(s, id_of(2), id_of(1));
+	ok(s->d->metadata(s->h, id_of(2), &kv, &ok_err));
+	expect(n > 0);
+	fails(ENOENT, s->d->metadata(s->h, id_of(3), &kv, &ok_err));
+}
+
+static void
+unknown_option_is_refused(struct store *s)
+{
+	struct imgd_option option = { "no.such-option", "x" };
+	const struct imgd_option *saved = s->env.options;
+	uint32_t n_saved = s->env.n_options;
+	void *h = NULL;
+
+	store_end(s);
+	s->env.options = &option;
+	s->env.n_options = 1;
+	refused(s->d->open(&s->env, &h, &ok_err));
+	expect(h == NULL);
+	s->env.options = saved;
+	s->env.n_options = n_saved;
+	store_open(s, 0);
+}
+
+static void
+flush_may_be_repeated(struct store *s)
+{
+	store_flush(s);
+	make_base(s, id_of(1));
+	store_flush(s);
+	store_flush(s);
+	layer_create(s, id_of(2), id_of(1));
+	store_flush(s);
+	look_base(s, id_of(1));
+}
+
+static void
+cleanup_may_be_repeated(struct store *s)
+{
+	make_base(s, id_of(1));
+	look_base(s, id_of(1));
+	store_cleanup(s);
+	store_cleanup(s);
+	look_base(s, id_of(1));
+	store_cleanup(s);
+}
+
+static void
+error_may_be_null(struct store *s)
+{
+	char *path = NULL;
+
+	expect_int(s->d->create(s->h, id_of(2), id_of(1), NULL, NULL),
+	    -ENOENT);
+	expect_int(s->d->get(s->h, id_of(1), IMGD_GET_TREE, &path, NULL),
+	    -ENOENT);
+	expect_int(s->d->remove(s->h, id_of(1), NULL), 0);
+	expect_int(s->d->exists(s->h, id_of(1), NULL), 0);
+}
+
+const struct suite_case life_cases[] = {
+	CASE(empty_base_has_a_plain_root, 0, 0),
+	CASE(base_keeps_modes_and_owners, 0, 0),
+	CASE(child_shows_its_parent, 0, 0),
+	CASE(root_attributes_are_inherited, 0, NEED_UNPACKED),
+	CASE(taken_id_is_eexist_and_nothing_changes, 0, 0),
+	CASE(missing_parent_leaves_nothing, 0, 0),
+	CASE(unknown_ids_have_their_codes, 0, 0),
+	CASE_LACKING(block_devices_are_refused, IMGD_CAP_BLOCKDEV, 0),
+	CASE(removed_id_can_be_used_again, 0, 0),
+	CASE(staged_layers_can_be_removed, 0, 0),
+	CASE(get_after_remove_is_enoent, 0, 0),
+	CASE(layers_inherit_nothing_from_the_store, 0, 0),
+	CASE(similar_ids_are_different_layers, 0, 0),
+	CASE(status_tells_something, 0, NEED_STATUS),
+	CASE(metadata_tells_something, 0, NEED_METADATA),
+	CASE(unknown_option_is_refused, 0, 0),
+	CASE(flush_may_be_repeated, 0, 0),
+	CASE(cleanup_may_be_repeated, 0, 0),
+	CASE(error_may_be_null, 0, 0),
+	CASES_END,
+};
