@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "cli/cli.h"
+#include "core/driver-suite.h"
 #include "lib/cleanup-json.h"
 
 static const char *
@@ -132,13 +133,38 @@ driver_ls(struct cli *cli, bool is_json)
 	return 0;
 }
 
-/* Options before the verb count, too. */
+/* Take each --driver-opt out of argv: that may be given many times, here as
+ * before the verb. */
+static int
+take_driver_opts(struct cli *cli, int *argc, char **argv,
+    struct imgd_error **err)
+{
+	static const char name[] = "--driver-opt";
+	size_t len = strlen(name);
+	int i, n = 1, r = 0;
+
+	for (i = 1; i < *argc && r >= 0; i++) {
+		const char *value = NULL;
+
+		if (strcmp(argv[i], name) == 0 && i + 1 < *argc)
+			value = argv[++i];
+		else if (strncmp(argv[i], name, len) == 0 &&
+		    argv[i][len] == '=')
+			value = argv[i] + len + 1;
+		else
+			argv[n++] = argv[i];
+		if (value != NULL)
+			r = config_add_storage_opt(&cli->config, value, err);
+	}
+	*argc = n;
+	return r;
+}
+
 static int
 driver_test(struct cli *cli, int argc, char **argv)
 {
-	const char *root = NULL, *glob = NULL, *opts[64];
+	const char *root = NULL, *glob = NULL;
 	bool is_list = false;
-	size_t n_opts = 0;
 	const struct option_spec specs[] = {
 		{ 0, "root", NULL, &root },
 		{ 0, "case", NULL, &glob },
@@ -147,22 +173,15 @@ driver_test(struct cli *cli, int argc, char **argv)
 	};
 	cleanup_error struct imgd_error *err = NULL;
 	struct driver_suite suite;
-	int i, n, r;
+	int n, r;
 
-	argc = take_driver_opts(argc, argv, opts,
-	    sizeof(opts) / sizeof(opts[0]), &n_opts);
-	if (argc < 0)
-		return usage_error(cli, "--driver-opt: not like that");
-	for (i = 0; i < (int)n_opts; i++)
-		if (config_add_storage_opt(&cli->config, opts[i], &err) < 0)
-			return report(cli, NULL, err);
+	if (take_driver_opts(cli, &argc, argv, &err) < 0)
+		return report(cli, NULL, err);
 	if (parse_options(cli, argc, argv, specs, 2, 2, &n) < 0)
 		return EXIT_USAGE;
 	suite = (struct driver_suite) {
 		.driver = argv[2],
-		.root = root != NULL ? root
-		    : cli->has_root  ? cli->root
-				     : NULL,
+		.root = root,
 		.glob = glob,
 		.options = cli->config.storage_opts,
 		.n_options = cli->config.n_storage_opts,
@@ -182,6 +201,8 @@ cmd_driver(struct cli *cli, int argc, char **argv)
 	};
 	int n;
 
+	if (argc > 1 && strcmp(argv[1], "test") == 0)
+		return driver_test(cli, argc, argv);
 	if (parse_options(cli, argc, argv, specs, 1, 2, &n) < 0)
 		return EXIT_USAGE;
 	if (strcmp(argv[1], "ls") == 0 && n == 1)

@@ -587,10 +587,14 @@ int
 driver_put(struct driver *d, const char *id, uint32_t kind,
     struct imgd_error **err)
 {
+	cleanup_error struct imgd_error *none = NULL;
 	struct user **p, *u = NULL;
 	struct held h;
 	int r = 0;
 
+	/* A driver is always given a place for its reason. */
+	if (err == NULL)
+		err = &none;
 	if (!digest_is_hex(id))
 		return bad_id(d, id, err);
 	hold(d, &h, id, EXCLUSIVE);
@@ -703,9 +707,12 @@ driver_metadata(struct driver *d, const char *id, driver_kv_cb *cb, void *ctx,
 {
 	struct kv_ctx k = { cb, ctx };
 	struct imgd_kv kv = { sizeof(kv), &k, kv_put };
+	cleanup_error struct imgd_error *none = NULL;
 	struct held h;
 	int r;
 
+	if (err == NULL)
+		err = &none;
 	if (!digest_is_hex(id))
 		return bad_id(d, id, err);
 	if (d->info.table.metadata == NULL)

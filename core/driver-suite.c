@@ -84,7 +84,7 @@ driver_suite_run(const struct driver_suite *suite, struct imgd_error **err)
 		.glob = suite->glob,
 		.is_list = suite->is_list,
 	};
-	driver_suite_main_fn *run;
+	driver_suite_main_fn *run = NULL;
 	int r;
 
 	r = driver_load(suite->driver, &info, err);

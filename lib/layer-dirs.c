@@ -412,8 +412,8 @@ layer_dirs_exchange(struct layer_dirs *ld, const char *id, const char *with,
 
 	if (r < 0)
 		return r;
-	(void)snprintf(a, sizeof(a), "%s/%s", id, name);
-	(void)snprintf(b, sizeof(b), "%s/%s", with, name);
+	(void)snprintf(a, sizeof(a), "%s/%s", id, name != NULL ? name : "");
+	(void)snprintf(b, sizeof(b), "%s/%s", with, name != NULL ? name : "");
 	if (renameat2(ld->layers_fd, a, ld->layers_fd, b, RENAME_EXCHANGE) < 0)
 		return imgd_error_set(err, errno, "layer %.12s: replace: %s",
 		    id, strerror(errno));

@@ -93,8 +93,9 @@ int layer_dirs_parent(struct layer_dirs *ld, const char *id,
 int layer_dirs_seal(struct layer_dirs *ld, const char *id,
     struct imgd_error **err);
 
-/* Exchange name, a directory of each, between two sealed layers: what replace
- * asks for.  -EINVAL unless both are sealed. */
+/* Exchange name, a directory of each (NULL: the layers' own directories),
+ * between two sealed layers of one parent: what replace asks for.  -EINVAL
+ * unless both are sealed. */
 int layer_dirs_exchange(struct layer_dirs *ld, const char *id,
     const char *with, const char *name, struct imgd_error **err);
 

@@ -255,7 +255,8 @@ btrfs_replace(void *h, const char *id, const char *with,
 {
 	struct btrfs *b = h;
 
-	return layer_dirs_exchange(&b->layers, id, with, "root", err);
+	/* A read-only subvolume cannot be renamed; what it lies in can. */
+	return layer_dirs_exchange(&b->layers, id, with, NULL, err);
 }
 
 static int

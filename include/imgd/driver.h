@@ -9,10 +9,10 @@
  *
  * Return values.  0 or more is success, a negative code is failure.  Failure
  *   sets *err (imgd/error.h), success leaves it alone, and outputs are
- *   untouched on failure.  Codes with a fixed meaning: -ENOENT no such layer;
- *   -EEXIST the id is taken; -EBUSY in use; -EROFS the layer is sealed;
- *   -ENOSPC pool or quota full; -EUCLEAN damaged, run fsck; -EOPNOTSUPP not
- *   here; -ECANCELED.
+ *   untouched on failure.  err is never NULL.  Codes with a fixed meaning:
+ *   -ENOENT no such layer; -EEXIST the id is taken; -EBUSY in use; -EROFS the
+ *   layer is sealed; -ENOSPC pool or quota full; -EUCLEAN damaged, run fsck;
+ *   -EOPNOTSUPP not here; -ECANCELED.
  * Ids are 64 lower-case hex digits made by imgd; nothing that came from
  *   outside reaches a driver's path.  imgd has checked every argument: drivers
  *   need no argument checks.

@@ -272,10 +272,11 @@ special_files(struct store *s)
 	static const unsigned char cap[] = { 1, 0, 0, 2, 0, 0x20, 0, 0, 0, 0,
 		0, 0, 0, 0, 0, 0, 0, 0, 0, 0 };
 	struct chain c;
-	char name[256];
+	char name[252];
 
-	memset(name, 'n', 255);
-	name[255] = '\0';
+	/* A whiteout's name is four bytes longer. */
+	memset(name, 'n', 251);
+	name[251] = '\0';
 	chain_begin(&c, s);
 	sys(mknodat(c.new_fd, "char", S_IFCHR | 0620, 0x103));
 	sys(mknodat(c.new_fd, "block", S_IFBLK | 0660, 0x801));
@@ -303,6 +304,7 @@ special_files(struct store *s)
 	sys(mknodat(c.new_fd, "block", S_IFBLK | 0660, 0x802));
 	sys(fchmodat(c.new_fd, "fifo", 0600, 0));
 	set_xattr(c.new_fd, "attr", "user.one", "2", 1);
+	set_mtime(c.new_fd, "attr", 5, 0);
 	sys(fchmodat(c.new_fd, "capable", 0700, 0));
 	sys(unlinkat(c.new_fd, name, 0));
 	chain_step(&c);

@@ -370,19 +370,6 @@ cleanup_may_be_repeated(struct store *s)
 	store_cleanup(s);
 }
 
-static void
-error_may_be_null(struct store *s)
-{
-	char *path = NULL;
-
-	expect_int(s->d->create(s->h, id_of(2), id_of(1), NULL, NULL),
-	    -ENOENT);
-	expect_int(s->d->get(s->h, id_of(1), IMGD_GET_TREE, &path, NULL),
-	    -ENOENT);
-	expect_int(s->d->remove(s->h, id_of(1), NULL), 0);
-	expect_int(s->d->exists(s->h, id_of(1), NULL), 0);
-}
-
 const struct suite_case life_cases[] = {
 	CASE(empty_base_has_a_plain_root, 0, 0),
 	CASE(base_keeps_modes_and_owners, 0, 0),
@@ -402,6 +389,5 @@ const struct suite_case life_cases[] = {
 	CASE(unknown_option_is_refused, 0, 0),
 	CASE(flush_may_be_repeated, 0, 0),
 	CASE(cleanup_may_be_repeated, 0, 0),
-	CASE(error_may_be_null, 0, 0),
 	CASES_END,
 };

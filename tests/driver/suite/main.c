@@ -212,7 +212,7 @@ find_leaks(const char *dir, const char *mapped_before, struct strbuf *ret)
 		strbuf_printf(ret, "mapped devices are left: %s", mapped);
 	if (find_loop(dir, loop, sizeof(loop)))
 		strbuf_printf(ret, "a loop device is left: %s\n", loop);
-	if (nftw(dir, remove_one, 64, FTW_DEPTH | FTW_PHYS | FTW_MOUNT) < 0)
+	if (nftw(dir, remove_one, 64, FTW_DEPTH | FTW_PHYS) < 0)
 		strbuf_printf(ret, "%s cannot be removed: %s\n", dir,
 		    strerror(errno));
 }
@@ -443,6 +443,6 @@ imgd_driver_suite_main(const struct driver_suite_params *params)
 	if (ask_driver() == 0)
 		status = run_all();
 	(void)unmount_below(scratch);
-	(void)nftw(scratch, remove_one, 64, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
+	(void)nftw(scratch, remove_one, 64, FTW_DEPTH | FTW_PHYS);
 	return status;
 }

@@ -246,6 +246,22 @@ use_damaged(struct store *s)
 	_exit(0);
 }
 
+/* So that nothing is left of what only the driver can remove. */
+static void
+remove_what_goes(struct store *s)
+{
+	unsigned int i;
+
+	answers(s->d->open(&s->env, &s->h, &ok_err));
+	for (i = 8; s->h != NULL && i > 0; i--)
+		answers(s->d->remove(s->h, id_of(i), &ok_err));
+	if (s->h == NULL)
+		return;
+	if (s->d->cleanup != NULL)
+		answers((s->d->cleanup)(s->h, &ok_err));
+	store_close(s);
+}
+
 static void
 damage(const char *path, unsigned int how)
 {
@@ -288,6 +304,7 @@ damage_is_answered_with_errors(struct store *s)
 		expect_int(WEXITSTATUS(status), 0);
 		free(found.paths[i]);
 	}
+	remove_what_goes(s);
 }
 
 const struct suite_case repair_cases[] = {

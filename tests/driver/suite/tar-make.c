@@ -34,8 +34,11 @@ pad(struct strbuf *tar)
 static void
 octal(char *field, size_t size, uint64_t value)
 {
-	(void)snprintf(field, size, "%0*llo", (int)size - 1,
+	char text[24];
+
+	(void)snprintf(text, sizeof(text), "%023llo",
 	    (unsigned long long)value);
+	memcpy(field, text + sizeof(text) - size, size);
 }
 
 static void
@@ -81,6 +84,10 @@ pax_of(struct strbuf *pax, const struct tar_item *i)
 		(void)snprintf(text, sizeof(text), "%u", i->uid);
 		pax_string(pax, "uid", text);
 	}
+	if (i->gid > MAX_OCTAL) {
+		(void)snprintf(text, sizeof(text), "%u", i->gid);
+		pax_string(pax, "gid", text);
+	}
 	if (i->nsec != 0) {
 		(void)snprintf(text, sizeof(text), "%lld.%09ld",
 		    (long long)i->mtime, i->nsec);
@@ -109,7 +116,7 @@ put_header(struct strbuf *tar, const struct tar_item *i, char type,
 	copy_name(h.name, i->name);
 	octal(h.mode, sizeof(h.mode), mode & 07777);
 	octal(h.uid, sizeof(h.uid), i->uid > MAX_OCTAL ? 0 : i->uid);
-	octal(h.gid, sizeof(h.gid), i->gid);
+	octal(h.gid, sizeof(h.gid), i->gid > MAX_OCTAL ? 0 : i->gid);
 	octal(h.size, sizeof(h.size), len);
 	octal(h.mtime, sizeof(h.mtime), (uint64_t)i->mtime);
 	if (i->link != NULL)
