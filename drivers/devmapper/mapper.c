@@ -254,6 +254,7 @@ info(const char *name, struct mapper_info *ret, struct imgd_error **err)
 	uuid = dm_task_get_uuid(t);
 	*ret = (struct mapper_info){
 		.exists = i.exists,
+		.has_table = i.live_table,
 		.is_suspended = i.suspended,
 		.is_readonly = i.read_only,
 		.is_going = i.deferred_remove,
@@ -275,23 +276,6 @@ add_table(struct dm_task *t, const struct mapper_device *d,
 		return imgd_error_set(err, ENOMEM, "%s: out of memory",
 		    d->name);
 	return 0;
-}
-
-static int
-create(const struct mapper_device *d, struct imgd_error **err)
-{
-	cleanup_task struct dm_task *t = NULL;
-	int r;
-
-	(void)pthread_mutex_lock(&mutex);
-	r = make_task(DM_DEVICE_CREATE, d->name, &t, err);
-	if (r == 0 && dm_task_set_uuid(t, d->uuid) == 0)
-		r = fail(t, d->name, "uuid", err);
-	if (r == 0)
-		r = add_table(t, d, err);
-	(void)pthread_mutex_unlock(&mutex);
-	return r < 0 ? r : run_with_nodes(t, d->name, "create device",
-	    UDEV_FLAGS, err);
 }
 
 static int
@@ -334,6 +318,52 @@ load(const struct mapper_device *d, struct imgd_error **err)
 }
 
 static int
+remove_device(const char *name, bool is_deferred, struct imgd_error **err)
+{
+	cleanup_error struct imgd_error *e = NULL;
+	cleanup_task struct dm_task *t = NULL;
+	int r;
+
+	(void)pthread_mutex_lock(&mutex);
+	r = make_task(DM_DEVICE_REMOVE, name, &t, err);
+	if (r == 0 && is_deferred)
+		(void)dm_task_deferred_remove(t);
+	(void)pthread_mutex_unlock(&mutex);
+	if (r < 0)
+		return r;
+	r = run_with_nodes(t, name, "remove device", 0, &e);
+	if (r == 0 || r == -ENXIO)
+		return 0;
+	return imgd_error_set(err, -r, "%s", imgd_error_msg(e));
+}
+
+/* Three steps instead of the library's one, which tells no error code. */
+static int
+create(const struct mapper_device *d, struct imgd_error **err)
+{
+	cleanup_task struct dm_task *t = NULL;
+	int r;
+
+	(void)pthread_mutex_lock(&mutex);
+	r = make_task(DM_DEVICE_CREATE, d->name, &t, err);
+	if (r == 0 && dm_task_set_uuid(t, d->uuid) == 0)
+		r = imgd_error_set(err, EINVAL, "%s: bad uuid %s", d->name,
+		    d->uuid);
+	(void)pthread_mutex_unlock(&mutex);
+	if (r == 0)
+		r = run_with_nodes(t, d->name, "create device", UDEV_FLAGS,
+		    err);
+	if (r < 0)
+		return r;
+	r = load(d, err);
+	if (r == 0)
+		r = resume(d->name, err);
+	if (r < 0)
+		(void)remove_device(d->name, false, NULL);
+	return r;
+}
+
+static int
 reload(const struct mapper_device *d, struct imgd_error **err)
 {
 	int r, u;
@@ -354,26 +384,6 @@ reload(const struct mapper_device *d, struct imgd_error **err)
 	(void)run_plain(DM_DEVICE_CLEAR, d->name, "clear", NULL);
 	u = resume(d->name, NULL);
 	return u < 0 ? imgd_error_prefix(err, "left suspended") : r;
-}
-
-static int
-remove_device(const char *name, bool is_deferred, struct imgd_error **err)
-{
-	cleanup_error struct imgd_error *e = NULL;
-	cleanup_task struct dm_task *t = NULL;
-	int r;
-
-	(void)pthread_mutex_lock(&mutex);
-	r = make_task(DM_DEVICE_REMOVE, name, &t, err);
-	if (r == 0 && is_deferred)
-		(void)dm_task_deferred_remove(t);
-	(void)pthread_mutex_unlock(&mutex);
-	if (r < 0)
-		return r;
-	r = run_with_nodes(t, name, "remove device", 0, &e);
-	if (r == 0 || r == -ENXIO)
-		return 0;
-	return imgd_error_set(err, -r, "%s", imgd_error_msg(e));
 }
 
 static int

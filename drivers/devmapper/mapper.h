@@ -19,6 +19,7 @@
 /* What is known of a device by its name. */
 struct mapper_info {
 	bool exists;
+	bool has_table; /* not so after a crash in the middle of create */
 	bool is_suspended;
 	bool is_readonly;
 	bool is_going; /* removed as soon as nobody has it open */
