@@ -289,6 +289,7 @@ devmapper_cleanup(void *h, struct imgd_error **err)
 
 		r = pool_down(d, err);
 	}
+	d->mapper->tidy(d->prefix);
 	return r;
 }
 

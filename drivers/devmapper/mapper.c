@@ -1,5 +1,6 @@
 #include "config.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <libdevmapper.h>
@@ -468,6 +469,19 @@ names(mapper_name_cb *cb, void *ctx, struct imgd_error **err)
 	return r;
 }
 
+static void
+tidy(const char *prefix)
+{
+	cleanup_closedir DIR *dir = has_udev ? NULL : opendir(dm_dir());
+	struct mapper_info i;
+	struct dirent *de;
+
+	while (dir != NULL && (de = readdir(dir)) != NULL)
+		if (strncmp(de->d_name, prefix, strlen(prefix)) == 0 &&
+		    info(de->d_name, &i, NULL) == 0 && !i.exists)
+			(void)unlinkat(dirfd(dir), de->d_name, 0);
+}
+
 const struct mapper_ops mapper_kernel_ops = {
 	.start = start,
 	.stop = stop,
@@ -481,4 +495,5 @@ const struct mapper_ops mapper_kernel_ops = {
 	.status = status,
 	.table = table,
 	.names = names,
+	.tidy = tidy,
 };

@@ -75,6 +75,9 @@ struct mapper_ops {
 	    struct imgd_error **err);
 	/* Names of all devices. */
 	int (*names)(mapper_name_cb *cb, void *ctx, struct imgd_error **err);
+	/* Remove nodes with the prefix whose devices are gone: without udev a
+	 * crash may leave some. */
+	void (*tidy)(const char *prefix);
 };
 
 extern const struct mapper_ops mapper_kernel_ops;

@@ -712,7 +712,7 @@ kills_at_any_moment_lose_nothing(void **state)
 {
 	static char staged[512][ID_SIZE];
 	struct store *s = *state;
-	unsigned int i, j, rounds = 12;
+	unsigned int i, j, rounds = 6;
 	int status, told;
 
 	if (getenv("IMGD_TEST_SCALE") != NULL)
@@ -723,6 +723,7 @@ kills_at_any_moment_lose_nothing(void **state)
 		struct timespec pause = { 0, (rand() % 900) * 1000000l };
 		pid_t pid;
 
+		print_message("# kill %u\n", i);
 		close_store(s);
 		pid = sys(fork());
 		if (pid == 0) {
