@@ -317,6 +317,7 @@ layer_unmount(struct devmapper *d, const char *id, struct use *u,
 	cleanup_free char *target = NULL;
 	char path[DEVICE_PATH_SIZE];
 	struct mapper_info info;
+	bool was_written;
 	int r, w = 0;
 
 	r = thin_info(d, id, &info, err);
@@ -326,7 +327,8 @@ layer_unmount(struct devmapper *d, const char *id, struct use *u,
 		r = layer_is_mounted(d, id, err);
 	if (r < 0)
 		return r;
-	if (r > 0 && info.exists && !info.is_readonly)
+	was_written = r > 0 && info.exists && !info.is_readonly;
+	if (was_written)
 		w = write_back(d, id, u, &lost);
 	close_fd(&u->root_fd);
 	r = try_umount(d, target, err);
@@ -337,7 +339,7 @@ layer_unmount(struct devmapper *d, const char *id, struct use *u,
 	if (d->mnt_fd >= 0)
 		(void)unlinkat(d->mnt_fd, id, AT_REMOVEDIR);
 	thin_path(d, id, path);
-	if (w == 0 && info.exists && !info.is_readonly)
+	if (w == 0 && was_written)
 		w = d->host->device_sync(path, &lost);
 	r = keep_active ? 0 : thin_deactivate(d, id, w < 0 ? NULL : err);
 	if (w < 0)

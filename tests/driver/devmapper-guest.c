@@ -710,12 +710,13 @@ remember(void *ctx, const char *id, const char *parent, uint32_t state)
 static void
 kills_at_any_moment_lose_nothing(void **state)
 {
+	const char *scale = getenv("IMGD_TEST_SCALE");
 	static char staged[512][ID_SIZE];
 	struct store *s = *state;
 	unsigned int i, j, rounds = 6;
 	int status, told;
 
-	if (getenv("IMGD_TEST_SCALE") != NULL)
+	if (scale != NULL && scale[0] != '\0')
 		rounds = 100;
 	make_sealed(s, id_of(1), NULL, "a", "one");
 	srand((unsigned int)time(NULL));
@@ -747,6 +748,151 @@ kills_at_any_moment_lose_nothing(void **state)
 		assert_int_equal(told, 0);
 	}
 	expect_file(s, id_of(1), "a", "one");
+}
+
+/* ---- given devices ---- */
+
+static void
+set_only(const char *const (*given)[2], uint32_t n)
+{
+	uint32_t i;
+
+	options[0] = (struct imgd_option){ "dm.fs", fs_name };
+	options[1] = (struct imgd_option){ "dm.basesize", "512M" };
+	for (i = 0; i < n; i++)
+		options[2 + i] = (struct imgd_option){ given[i][0],
+			given[i][1] };
+	harness_n_options = 2 + n;
+}
+
+static void
+start_anew(struct store *s)
+{
+	close_store(s);
+	in_home(s, "rm -rf data metadata pool.db* mnt");
+}
+
+static void
+end_given(struct store *s, const char *undo)
+{
+	close_store(s);
+	assert_int_equal(count_in("/dev/mapper", "imgd-"), 0);
+	in_home(s, undo);
+	/* teardown looks at a store with files. */
+	in_home(s, "rm -rf pool.db* mnt");
+	set_options(NULL, 0);
+	open_store(s);
+}
+
+static void
+given_devices_are_used(void **state)
+{
+	static const char *const given[][2] = { { "dm.datadev", "/dev/loop5" },
+		{ "dm.metadatadev", "/dev/loop6" } };
+	struct store *s = *state;
+	struct imgd_error *err = NULL;
+	char *path = NULL;
+
+	start_anew(s);
+	in_home(s, "truncate -s 2G ../d && truncate -s 16M ../m && "
+	    "mkfs.ext4 -qF ../d && losetup /dev/loop5 ../d && "
+	    "losetup /dev/loop6 ../m");
+	set_only(given, 2);
+	assert_int_equal(s->d->open(&(struct imgd_env){
+	    .struct_size = sizeof(s->env), .home_fd = s->env.home_fd,
+	    .home = s->home, .run_dir = s->dir, .log = s->env.log,
+	    .cancelled = s->env.cancelled, .options = options,
+	    .n_options = harness_n_options }, &s->h, &err), -EEXIST);
+	print_message("# %s\n", imgd_error_msg(err));
+	imgd_error_free(err);
+	in_home(s, "dd if=/dev/zero of=/dev/loop5 bs=4k count=1 status=none");
+	open_store(s);
+	make_sealed(s, id_of(1), NULL, "a", "one");
+	close_store(s);
+	/* They are remembered, and another one is noticed. */
+	set_only(NULL, 0);
+	open_store(s);
+	expect_file(s, id_of(1), "a", "one");
+	assert_string_equal(status_of(s, "Data file"), "/dev/loop5");
+	close_store(s);
+	in_home(s, "losetup -d /dev/loop6 && mv ../m ../m0 && "
+	    "truncate -s 16M ../m && losetup /dev/loop6 ../m");
+	open_fails(s, EUCLEAN, "blank");
+	in_home(s, "losetup -d /dev/loop6 && losetup /dev/loop6 ../m0");
+	open_store(s);
+	in_home(s, "mkdir x; ! mount /dev/loop5 x 2>/dev/null; rmdir x");
+	expect_file(s, id_of(1), "a", "one");
+	assert_null(path);
+	end_given(s, "losetup -d /dev/loop5 && losetup -d /dev/loop6 && "
+	    "rm ../d ../m ../m0");
+}
+
+static void
+a_given_pool_is_used(void **state)
+{
+	static const char *const given[][2] = { { "dm.thinpooldev",
+		"/dev/mapper/mine" } };
+	struct store *s = *state;
+	char *path = NULL;
+
+	start_anew(s);
+	set_only(given, 1);
+	open_fails(s, ENODEV, "does not exist");
+	in_home(s, "rm -f pool.db* && truncate -s 2G ../d && "
+	    "truncate -s 16M ../m && losetup /dev/loop5 ../d && "
+	    "losetup /dev/loop6 ../m && dmsetup create mine --table "
+	    "'0 4194304 thin-pool /dev/loop6 /dev/loop5 256 0'");
+	open_store(s);
+	make_sealed(s, id_of(1), NULL, "a", "one");
+	assert_string_equal(status_of(s, "Pool Blocksize"), "131kB");
+	close_store(s);
+	in_home(s, "dmsetup info mine >/dev/null && dmsetup remove mine");
+	set_only(NULL, 0);
+	open_store(s);
+	fails(ENODEV, s->d->get(s->h, id_of(1), IMGD_GET_TREE, &path,
+	    &ok_err));
+	s->d->close(s->h);
+	in_home(s, "dmsetup create mine --table "
+	    "'0 4194304 thin-pool /dev/loop6 /dev/loop5 256 0'");
+	open_store(s);
+	expect_file(s, id_of(1), "a", "one");
+	end_given(s, "dmsetup remove mine && losetup -d /dev/loop5 && "
+	    "losetup -d /dev/loop6 && rm ../d ../m");
+}
+
+static void
+full_metadata_is_no_disaster(void **state)
+{
+	static const char *const tiny[][2] = { { "dm.loopmetadatasize", "2M" },
+		{ "dm.min_free_space", "0%" } };
+	static const char *const low[][2] = { { "dm.loopmetadatasize", "2M" },
+		{ "dm.min_free_space", "30%" } };
+	struct store *s = *state;
+	struct imgd_error *err = NULL;
+	unsigned int i;
+	int r = 0;
+
+	start_anew(s);
+	set_options(low, 2);
+	open_store(s);
+	make_sealed(s, id_of(1), NULL, "a", "one");
+	for (i = 2; r == 0 && i < 1000; i++)
+		r = s->d->create(s->h, id_of(i), id_of(1), NULL, &err);
+	assert_int_equal(r, -ENOSPC);
+	print_message("# %u: %s\n", i, imgd_error_msg(err));
+	imgd_error_free(err);
+	err = NULL;
+	s->d->close(s->h);
+	set_options(tiny, 2);
+	open_store(s);
+	for (r = 0; r == 0 && i < 3000; i++)
+		r = s->d->create(s->h, id_of(i), id_of(1), NULL, &err);
+	assert_int_equal(r, -ENOSPC);
+	print_message("# %u: %s, %s\n", i, imgd_error_msg(err),
+	    status_of(s, "Pool State"));
+	imgd_error_free(err);
+	expect_file(s, id_of(1), "a", "one");
+	s->is_damaged = true;
 }
 
 static void
@@ -815,6 +961,9 @@ main(int argc, char **argv)
 		T(foreign_files_are_reported),
 		T(a_lost_device_is_reported),
 		T(needs_check_is_told),
+		T(given_devices_are_used),
+		T(a_given_pool_is_used),
+		T(full_metadata_is_no_disaster),
 		T(reading_changes_nothing),
 		T(an_idle_store_opens_quickly),
 		T(kills_at_any_moment_lose_nothing),
