@@ -3,6 +3,10 @@
  * one, with a disk below $IMGD_TEST_STORES and the filesystem's name as
  * argument.  Each test leaves no mount, device or loop, and metadata that
  * thin_check finds sound.
+ *
+ *     devmapper-guest FS [TEST]        all tests, or one
+ *     devmapper-guest FS work SEED     make layers until the power goes
+ *     devmapper-guest FS verify -      see that they are all there
  */
 #include "config.h"
 
@@ -860,6 +864,32 @@ a_given_pool_is_used(void **state)
 	    "losetup -d /dev/loop6 && rm ../d ../m");
 }
 
+/* Layers that write something each, and so break up what they share. */
+static unsigned int
+make_until_error(struct store *s, unsigned int from, int *ret_r,
+    struct imgd_error **err)
+{
+	unsigned int i;
+	char *path;
+	int fd, r = 0;
+
+	for (i = from; r == 0 && i < from + 1000; i++) {
+		r = s->d->create(s->h, id_of(i), id_of(1), NULL, err);
+		if (r < 0)
+			break;
+		r = s->d->get(s->h, id_of(i), IMGD_GET_TREE, &path, err);
+		if (r < 0)
+			break;
+		fd = open(path, O_RDONLY | O_DIRECTORY);
+		free(path);
+		(void)mkdirat(fd, "d", 0700);
+		(void)close(fd);
+		r = s->d->put(s->h, id_of(i), IMGD_GET_TREE, err);
+	}
+	*ret_r = r;
+	return i;
+}
+
 static void
 full_metadata_is_no_disaster(void **state)
 {
@@ -876,8 +906,7 @@ full_metadata_is_no_disaster(void **state)
 	set_options(low, 2);
 	open_store(s);
 	make_sealed(s, id_of(1), NULL, "a", "one");
-	for (i = 2; r == 0 && i < 1000; i++)
-		r = s->d->create(s->h, id_of(i), id_of(1), NULL, &err);
+	i = make_until_error(s, 2, &r, &err);
 	assert_int_equal(r, -ENOSPC);
 	print_message("# %u: %s\n", i, imgd_error_msg(err));
 	imgd_error_free(err);
@@ -885,8 +914,7 @@ full_metadata_is_no_disaster(void **state)
 	s->d->close(s->h);
 	set_options(tiny, 2);
 	open_store(s);
-	for (r = 0; r == 0 && i < 3000; i++)
-		r = s->d->create(s->h, id_of(i), id_of(1), NULL, &err);
+	i = make_until_error(s, i, &r, &err);
 	assert_int_equal(r, -ENOSPC);
 	print_message("# %u: %s, %s\n", i, imgd_error_msg(err),
 	    status_of(s, "Pool State"));
@@ -938,6 +966,109 @@ an_idle_store_opens_quickly(void **state)
 	    (c.tv_sec - b.tv_sec) * 1000000 + (c.tv_nsec - b.tv_nsec) / 1000);
 }
 
+/* ---- power cuts ---- */
+
+/* Make layers until the power goes; tell of each that a flush
+ * made durable. */
+static void
+work_until_cut(struct store *s, unsigned int seed)
+{
+	unsigned int i, n;
+
+	ok(s->d->remove(s->h, id_of(seed * 1000), &ok_err));
+	make_sealed(s, id_of(seed * 1000), NULL, "f", id_of(seed * 1000));
+	for (i = 1;; i++) {
+		n = seed * 1000 + i;
+		make_sealed(s, id_of(n), id_of(n - 1), "f", id_of(n));
+		ok(s->d->flush(s->h, &ok_err));
+		(void)printf("durable %u\n", n);
+		(void)fflush(stdout);
+		if (i % 4 == 0) {
+			make_sealed(s, id_of(900000 + n), id_of(n), "g", "x");
+			ok(s->d->remove(s->h, id_of(900000 + n), &ok_err));
+		}
+	}
+}
+
+/* After a cut: the layers whose numbers come on stdin are whole. */
+static void
+verify_after_cut(struct store *s)
+{
+	static char staged[512][ID_SIZE];
+	unsigned int n, count = 0;
+	char line[64];
+	int told, j;
+
+	ok(s->d->list(s->h, remember, staged, &ok_err));
+	for (j = 0; staged[j][0] != '\0'; j++)
+		ok(s->d->remove(s->h, staged[j], &ok_err));
+	while (fgets(line, sizeof(line), stdin) != NULL) {
+		if (sscanf(line, "durable %u", &n) != 1)
+			continue;
+		assert_int_equal(listed_state(s, id_of(n)) & IMGD_STATE_MASK,
+		    IMGD_STATE_SEALED);
+		expect_file(s, id_of(n), "f", id_of(n));
+		count++;
+	}
+	ok((s->d->cleanup)(s->h, &ok_err));
+	expect_nothing_left();
+	expect_metadata_sound(s);
+	assert_int_equal(check_store(s, IMGD_CHECK_DEEP, &told), 0);
+	(void)printf("verified %u\n", count);
+}
+
+static const char *mode, *mode_argument;
+
+static void
+one_part(void **state)
+{
+	struct store *s = *state;
+
+	if (strcmp(mode, "work") == 0)
+		work_until_cut(s, (unsigned int)atoi(mode_argument));
+	verify_after_cut(s);
+}
+
+/* harness.c loads the driver, with a store of its own that goes at once; the
+ * one that matters stays where it is. */
+static int
+lasting_setup(void **state)
+{
+	static struct store lasting;
+	const char *below = getenv("IMGD_TEST_STORES");
+	void *scratch;
+
+	set_options(NULL, 0);
+	if (store_setup(&scratch) != 0)
+		return -1;
+	lasting = *(struct store *)scratch;
+	close_store(&lasting);
+	ok(fs_remove_tree(AT_FDCWD, lasting.dir, &ok_err));
+	free(lasting.home);
+	(void)close(lasting.env.home_fd);
+	(void)snprintf(lasting.dir, sizeof(lasting.dir), "%s", below);
+	assert_true(asprintf(&lasting.home, "%s/home", below) > 0);
+	if (mkdir(lasting.home, 0700) < 0)
+		assert_int_equal(errno, EEXIST);
+	lasting.env.home_fd = sys(open(lasting.home,
+	    O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+	lasting.env.home = lasting.home;
+	lasting.env.run_dir = lasting.dir;
+	open_store(&lasting);
+	*state = &lasting;
+	return 0;
+}
+
+static int
+run_part(void)
+{
+	const struct CMUnitTest part[] = {
+		cmocka_unit_test_setup(one_part, lasting_setup),
+	};
+
+	return cmocka_run_group_tests(part, NULL, NULL);
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int
@@ -971,8 +1102,13 @@ main(int argc, char **argv)
 
 	if (argc > 1)
 		fs_name = argv[1];
+	harness_start();
+	if (argc > 3) {
+		mode = argv[2];
+		mode_argument = argv[3];
+		return run_part();
+	}
 	if (argc > 2)
 		cmocka_set_test_filter(argv[2]);
-	harness_start();
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
