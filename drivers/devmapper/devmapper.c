@@ -185,6 +185,7 @@ start_pool(struct devmapper *d, struct imgd_error **err)
 {
 	cleanup_lock m = devmapper_lock(d);
 	cleanup_free struct row *rows = NULL;
+	struct row base = { .bytes = 0 };
 	struct mapper_info info;
 	struct change c;
 	bool is_needed;
@@ -193,16 +194,19 @@ start_pool(struct devmapper *d, struct imgd_error **err)
 
 	r = d->mapper->info(d->pool, &info, err);
 	if (r == 0)
+		r = journal_row(d->journal, BASE_ID, &base, err);
+	if (r >= 0)
 		r = journal_pending(d->journal, &c, err);
 	if (r < 0)
 		return r;
 	is_needed = r > 0 || info.exists || !d->is_initialized ||
-	    d->options.has_accept || d->options.base_bytes > 0 ||
+	    d->options.has_accept || d->options.base_bytes > base.bytes ||
 	    backing_wants_growth(d);
-	if (is_needed)
+	if (is_needed) {
 		r = pool_up(d, err);
-	if (r < 0)
-		return r;
+		if (r < 0)
+			return r;
+	}
 	r = journal_rows(d->journal, &rows, &n, err);
 	for (i = 0; r == 0 && i < n; i++)
 		if (rows[i].state == ROW_DYING)
@@ -285,6 +289,7 @@ devmapper_cleanup(void *h, struct imgd_error **err)
 
 		r = pool_down(d, err);
 	}
+	d->mapper->tidy(d->prefix);
 	return r;
 }
 

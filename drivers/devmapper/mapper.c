@@ -1,5 +1,6 @@
 #include "config.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <libdevmapper.h>
@@ -252,6 +253,7 @@ info(const char *name, struct mapper_info *ret, struct imgd_error **err)
 	uuid = dm_task_get_uuid(t);
 	*ret = (struct mapper_info){
 		.exists = i.exists,
+		.has_table = i.live_table,
 		.is_suspended = i.suspended,
 		.is_readonly = i.read_only,
 		.is_going = i.deferred_remove,
@@ -334,34 +336,29 @@ remove_device(const char *name, bool is_deferred, struct imgd_error **err)
 	return imgd_error_set(err, -r, "%s", imgd_error_msg(e));
 }
 
-/* A device without a table yet. */
-static int
-make_device(const struct mapper_device *d, struct imgd_error **err)
-{
-	cleanup_unlock pthread_mutex_t *m = lock();
-	cleanup_task struct dm_task *t = NULL;
-	int r = make_task(DM_DEVICE_CREATE, d->name, &t, err);
-
-	if (r < 0)
-		return r;
-	if (dm_task_set_uuid(t, d->uuid) == 0 || dm_task_run(t) == 0)
-		return fail(t, d->name, "create device", err);
-	return 0;
-}
-
-/* Step by step: a task that does it all tells no errno of its steps. */
+/* Three steps instead of the library's one, which tells no error code. */
 static int
 create(const struct mapper_device *d, struct imgd_error **err)
 {
-	int r = make_device(d, err);
+	cleanup_task struct dm_task *t = NULL;
+	int r;
 
+	(void)pthread_mutex_lock(&mutex);
+	r = make_task(DM_DEVICE_CREATE, d->name, &t, err);
+	if (r == 0 && dm_task_set_uuid(t, d->uuid) == 0)
+		r = imgd_error_set(err, EINVAL, "%s: bad uuid %s", d->name,
+		    d->uuid);
+	(void)pthread_mutex_unlock(&mutex);
+	if (r == 0)
+		r = run_with_nodes(t, d->name, "create device", UDEV_FLAGS,
+		    err);
 	if (r < 0)
 		return r;
 	r = load(d, err);
 	if (r == 0)
 		r = resume(d->name, err);
 	if (r < 0)
-		(void)remove_device(d->name, /* is_deferred= */ false, NULL);
+		(void)remove_device(d->name, false, NULL);
 	return r;
 }
 
@@ -470,6 +467,19 @@ names(mapper_name_cb *cb, void *ctx, struct imgd_error **err)
 	return r;
 }
 
+static void
+tidy(const char *prefix)
+{
+	cleanup_closedir DIR *dir = has_udev ? NULL : opendir(dm_dir());
+	struct mapper_info i;
+	struct dirent *de;
+
+	while (dir != NULL && (de = readdir(dir)) != NULL)
+		if (strncmp(de->d_name, prefix, strlen(prefix)) == 0 &&
+		    info(de->d_name, &i, NULL) == 0 && !i.exists)
+			(void)unlinkat(dirfd(dir), de->d_name, 0);
+}
+
 const struct mapper_ops mapper_kernel_ops = {
 	.start = start,
 	.stop = stop,
@@ -483,4 +493,5 @@ const struct mapper_ops mapper_kernel_ops = {
 	.status = status,
 	.table = table,
 	.names = names,
+	.tidy = tidy,
 };

@@ -19,6 +19,7 @@
 /* What is known of a device by its name. */
 struct mapper_info {
 	bool exists;
+	bool has_table; /* not so after a crash in the middle of create */
 	bool is_suspended;
 	bool is_readonly;
 	bool is_going; /* removed as soon as nobody has it open */
@@ -74,6 +75,9 @@ struct mapper_ops {
 	    struct imgd_error **err);
 	/* Names of all devices. */
 	int (*names)(mapper_name_cb *cb, void *ctx, struct imgd_error **err);
+	/* Remove nodes with the prefix whose devices are gone: without udev a
+	 * crash may leave some. */
+	void (*tidy)(const char *prefix);
 };
 
 extern const struct mapper_ops mapper_kernel_ops;

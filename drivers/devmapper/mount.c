@@ -1,6 +1,7 @@
 /* Mounting layers, and who has them. */
 #include "config.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -16,6 +17,7 @@
 #include "drivers/devmapper/superblock.h"
 #include "lib/cleanup.h"
 #include "lib/fs-at.h"
+#include "lib/layer-dirs.h"
 
 #define UMOUNT_TRIES    25
 #define UMOUNT_PAUSE_NS 20000000
@@ -317,6 +319,7 @@ layer_unmount(struct devmapper *d, const char *id, struct use *u,
 	cleanup_free char *target = NULL;
 	char path[DEVICE_PATH_SIZE];
 	struct mapper_info info;
+	bool was_written;
 	int r, w = 0;
 
 	r = thin_info(d, id, &info, err);
@@ -326,7 +329,8 @@ layer_unmount(struct devmapper *d, const char *id, struct use *u,
 		r = layer_is_mounted(d, id, err);
 	if (r < 0)
 		return r;
-	if (r > 0 && info.exists && !info.is_readonly)
+	was_written = r > 0 && info.exists && !info.is_readonly;
+	if (was_written)
 		w = write_back(d, id, u, &lost);
 	close_fd(&u->root_fd);
 	r = try_umount(d, target, err);
@@ -337,7 +341,7 @@ layer_unmount(struct devmapper *d, const char *id, struct use *u,
 	if (d->mnt_fd >= 0)
 		(void)unlinkat(d->mnt_fd, id, AT_REMOVEDIR);
 	thin_path(d, id, path);
-	if (w == 0 && info.exists && !info.is_readonly)
+	if (w == 0 && was_written)
 		w = d->host->device_sync(path, &lost);
 	r = keep_active ? 0 : thin_deactivate(d, id, w < 0 ? NULL : err);
 	if (w < 0)
@@ -369,8 +373,34 @@ release(void *ctx, const char *id)
 	return 0;
 }
 
+/* A power cut brings mount points back whose removal was not written yet.  One
+ * with an active device may be mounted in another mount namespace, and
+ * removing it would end that. */
+static void
+remove_mount_points(struct devmapper *d)
+{
+	cleanup_closedir DIR *dir = NULL;
+	struct mapper_info info;
+	struct dirent *de;
+	int fd = openat(d->mnt_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	if (fd >= 0)
+		dir = fdopendir(fd);
+	if (dir == NULL)
+		cleanup_closep(&fd);
+	while (dir != NULL && (de = readdir(dir)) != NULL)
+		if (layer_id_is_valid(de->d_name) &&
+		    thin_info(d, de->d_name, &info, NULL) == 0 &&
+		    !info.exists && layer_is_mounted(d, de->d_name, NULL) == 0)
+			(void)unlinkat(d->mnt_fd, de->d_name, AT_REMOVEDIR);
+}
+
 int
 layer_release_unused(struct devmapper *d, struct imgd_error **err)
 {
-	return thin_each(d, release, d, err);
+	int r = thin_each(d, release, d, err);
+
+	if (d->mnt_fd >= 0)
+		remove_mount_points(d);
+	return r;
 }

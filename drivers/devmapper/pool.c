@@ -321,6 +321,12 @@ pool_up(struct devmapper *d, struct imgd_error **err)
 	r = d->mapper->info(d->pool, &info, err);
 	if (r < 0)
 		return r;
+	if (info.exists && !info.has_table && !d->is_given_pool) {
+		r = d->mapper->remove(d->pool, false, err);
+		if (r < 0)
+			return r;
+		info.exists = false;
+	}
 	is_made = !d->is_given_pool && !info.exists;
 	if (d->is_given_pool)
 		r = use_given(d, &info, err);

@@ -114,8 +114,8 @@ create(struct devmapper *d, const char *id, uint32_t device_id,
 	return pool_explain(d, r, e, err);
 }
 
-/* An active device is kept if it is what the row says; one that nobody has
- * open is made anew. */
+/* Keep an active device (1), or have it removed to be made anew (0): it may be
+ * of another device id, or half made. */
 static int
 keep(struct devmapper *d, const struct row *row,
     const struct mapper_info *info, bool is_readonly, struct imgd_error **err)
@@ -125,7 +125,8 @@ keep(struct devmapper *d, const struct row *row,
 	int r;
 
 	thin_name(d, row->id, name);
-	if (info->is_suspended) {
+	/* It may be suspended, and without udev its node may be missing. */
+	if (info->has_table) {
 		r = d->mapper->resume(name, err);
 		if (r < 0)
 			return r;

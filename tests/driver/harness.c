@@ -17,6 +17,8 @@
 
 int harness_cancelled;
 int harness_warnings;
+const struct imgd_option *harness_options;
+uint32_t harness_n_options;
 
 static struct store store;
 
@@ -116,20 +118,24 @@ open_driver(struct store *s, uint32_t flags)
 	s->env.run_dir = s->dir;
 	s->env.log = log_line;
 	s->env.cancelled = is_cancelled;
+	s->env.options = harness_options;
+	s->env.n_options = harness_n_options;
 	ok(s->d->open(&s->env, &s->h, &ok_err));
 }
 
 int
 store_setup(void **state)
 {
-	const char *builddir = getenv("builddir");
+	const char *below = getenv("IMGD_TEST_STORES");
 	struct store *s = &store;
 
 	*s = (struct store){ .d = load_driver() };
 	s->n_fds = count_fds();
 	harness_cancelled = 0;
+	if (below == NULL)
+		below = getenv("builddir");
 	(void)snprintf(s->dir, sizeof(s->dir), "%s/test-store-XXXXXX",
-	    builddir != NULL ? builddir : ".");
+	    below != NULL ? below : ".");
 	assert_non_null(mkdtemp(s->dir));
 	assert_true(asprintf(&s->home, "%s/home", s->dir) > 0);
 	sys(mkdir(s->home, 0700));

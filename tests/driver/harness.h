@@ -32,6 +32,10 @@ struct store {
 extern int harness_cancelled;
 /* Warnings logged so far. */
 extern int harness_warnings;
+/* What stores are opened with; they lie below $IMGD_TEST_STORES, or below the
+ * build directory. */
+extern const struct imgd_option *harness_options;
+extern uint32_t harness_n_options;
 
 /* For main: become able to mount, or say why not and exit with 77. */
 void harness_start(void);
