@@ -26,6 +26,8 @@
 /* A case that takes longer hangs: an emulated kernel on a busy machine needs
  * a twentieth of this. */
 #define CASE_TIMEOUT_S 600
+/* And one that takes this long is worth a line. */
+#define SLOW_S 5
 
 const struct driver_suite_params *suite;
 
@@ -405,6 +407,7 @@ run_all(void)
 		for (c = *g; c->name != NULL; c++) {
 			cleanup_free char *text = NULL;
 			struct strbuf why = STRBUF_INIT;
+			time_t begin = time(NULL);
 			bool is_ok;
 
 			if (!applies(c))
@@ -418,6 +421,9 @@ run_all(void)
 			text = strbuf_take(&why);
 			(void)printf("%s %d - %s\n", is_ok ? "ok" : "not ok", n,
 			    c->name);
+			if (time(NULL) - begin >= SLOW_S)
+				(void)printf("# that took %ld seconds\n",
+				    (long)(time(NULL) - begin));
 			n_failed += !is_ok;
 			if (!is_ok)
 				print_lines(text != NULL ? text

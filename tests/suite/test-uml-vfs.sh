@@ -1,0 +1,5 @@
+#!/bin/sh
+# shellcheck disable=SC2034 # what suite.sh reads
+driver=vfs
+in_uml=yes
+. "$srcdir/tests/suite/suite.sh"
