@@ -6,8 +6,11 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
+#include "lib/fs-at.h"
 #include "tests/driver/harness.h"
 
 const char *harness_driver;
@@ -76,6 +79,53 @@ damaged_records_are_told_and_removable(void **state)
 	assert_int_equal(listed_count(s), 0);
 }
 
+/* u::rwx, g::rwx, o::rwx and user 1: what a default ACL looks like. */
+static const unsigned char acl[] = { 2, 0, 0, 0,
+	1, 0, 7, 0, 0xff, 0xff, 0xff, 0xff,
+	2, 0, 7, 0, 1, 0, 0, 0,
+	4, 0, 7, 0, 0xff, 0xff, 0xff, 0xff,
+	0x10, 0, 7, 0, 0xff, 0xff, 0xff, 0xff,
+	0x20, 0, 7, 0, 0xff, 0xff, 0xff, 0xff };
+
+static void
+layers_inherit_no_acl_from_the_store(void **state)
+{
+	struct store *s = *state;
+	unsigned int i;
+	int file;
+
+	s->d->close(s->h);
+	ok(fs_remove_tree(AT_FDCWD, s->home, &ok_err));
+	(void)close(s->env.home_fd);
+	sys(mkdir(s->home, 0700));
+	sys(chown(s->home, 0, 50));
+	sys(chmod(s->home, 02700));
+	sys(setxattr(s->home, "system.posix_acl_default", acl, sizeof(acl),
+	    0));
+	s->env.home_fd = sys(open(s->home,
+	    O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+	ok(s->d->open(&s->env, &s->h, &ok_err));
+	layer_create(s, id_of(1), NULL);
+	file = layer_fill(s, id_of(1));
+	put_file(file, "a file", "x");
+	layer_filled(s, id_of(1), file);
+	layer_seal(s, id_of(1));
+	layer_create(s, id_of(2), id_of(1));
+	for (i = 1; i <= 2; i++) {
+		int fd = layer_look(s, id_of(i));
+		int f = sys(openat(fd, "a file", O_RDONLY | O_CLOEXEC));
+		struct stat st;
+
+		sys(fstat(fd, &st));
+		assert_int_equal(st.st_mode, S_IFDIR | 0755);
+		assert_int_equal(st.st_gid, 0);
+		assert_int_equal(flistxattr(fd, NULL, 0), 0);
+		assert_int_equal(flistxattr(f, NULL, 0), 0);
+		(void)close(f);
+		layer_looked(s, id_of(i), fd);
+	}
+}
+
 static int
 on_vfs(void **state)
 {
@@ -97,6 +147,8 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
+		unit_case(layers_inherit_no_acl_from_the_store, on_vfs),
+		unit_case(layers_inherit_no_acl_from_the_store, on_overlay),
 		unit_case(restart_finishes_what_a_crash_cut, on_vfs),
 		unit_case(restart_finishes_what_a_crash_cut, on_overlay),
 		unit_case(damaged_records_are_told_and_removable, on_vfs),

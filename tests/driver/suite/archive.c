@@ -118,9 +118,9 @@ odd_names_come_back(struct store *s)
 	tar_file(t, "new\nline \\ \x01 \xff", "x");
 	tar_file(t, "twice", "first");
 	tar_file(t, "twice", "second, longer");
-	/* 16 names of 250 bytes make a path of 4016. */
+	/* As deep as a driver that works with whole paths can go. */
 	name[250] = '\0';
-	for (i = 0; i < 16; i++) {
+	for (i = 0; i < 14; i++) {
 		strbuf_printf(&deep, "%s%s", i > 0 ? "/" : "", name);
 		tar_dir(t, deep.data);
 	}

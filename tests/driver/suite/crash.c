@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/ptrace.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "lib/strbuf.h"
@@ -68,9 +69,9 @@ child(struct store *s, const struct operation *op)
 	_exit(0);
 }
 
-/* Let a child run op and kill it at its n-th system call.  false: it was
- * done before. */
-static bool
+/* Let a child run op and kill it at its n-th system call; 0: at none.
+ * Returns how many there were. */
+static unsigned int
 run_killed(struct store *s, const struct operation *op, unsigned int n)
 {
 	unsigned int seen = 0;
@@ -91,7 +92,7 @@ run_killed(struct store *s, const struct operation *op, unsigned int n)
 
 		if (WIFSTOPPED(status) && WSTOPSIG(status) == (SIGTRAP | 0x80)) {
 			/* Each call stops twice. */
-			if (++seen == 2 * n - 1)
+			if (++seen == 2 * n - 1 && n > 0)
 				break;
 		} else if (WIFSTOPPED(status) && WSTOPSIG(status) != SIGSTOP &&
 		    WSTOPSIG(status) != SIGTRAP) {
@@ -103,7 +104,7 @@ run_killed(struct store *s, const struct operation *op, unsigned int n)
 		expect_int(waitpid(pid, &status, 0), pid);
 		if (WIFEXITED(status)) {
 			expect_int(WEXITSTATUS(status), 0);
-			return false;
+			return seen / 2;
 		}
 		if (WIFSIGNALED(status))
 			fail("%s: killed by signal %d", op->name,
@@ -112,7 +113,7 @@ run_killed(struct store *s, const struct operation *op, unsigned int n)
 	sys(kill(pid, SIGKILL));
 	while (waitpid(pid, &status, 0) == pid && WIFSTOPPED(status))
 		;
-	return true;
+	return n;
 }
 
 /* Everything is as it was, and the id can be removed and used again. */
@@ -136,28 +137,55 @@ remove_3_and_4(struct store *s)
 	expect_listed(s, 2);
 }
 
+/* Kill op at call n (0: let it end), and see what a new process finds. */
+static unsigned int
+one_round(struct store *s, const struct operation *op, unsigned int n)
+{
+	unsigned int n_calls;
+
+	if (op->before != NULL)
+		op->before(s);
+	store_end(s);
+	n_calls = run_killed(s, op, n);
+	store_open(s, 0);
+	expect_sound(s, op->name, n);
+	if (op->after != NULL)
+		op->after(s);
+	remove_3_and_4(s);
+	expect_sound(s, op->name, n);
+	return n_calls;
+}
+
+static double
+now(void)
+{
+	struct timespec t;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &t);
+	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+/* What an operation may take, in seconds, and the fewest rounds. */
+#define BUDGET_S   8
+#define MIN_ROUNDS 24
+
+/* At every call if there is time; else at each of the last ones, where things
+ * become valid, and here and there before. */
 static void
 kill_everywhere(struct store *s, const struct operation *op)
 {
-	bool was_killed = true;
-	unsigned int n;
+	unsigned int n, n_calls, n_rounds, step;
+	double begin;
 
 	prepare(s);
-	/* The first calls one by one, then in steps that grow. */
-	for (n = 1; was_killed; n += 1 + n / 6) {
-		if (op->before != NULL)
-			op->before(s);
-		store_end(s);
-		was_killed = run_killed(s, op, n);
-		store_open(s, 0);
-		expect_sound(s, op->name, n);
-		if (op->after != NULL)
-			op->after(s);
-		remove_3_and_4(s);
-		expect_sound(s, op->name, n);
-		if (n > 100000)
-			fail("%s: never ends", op->name);
-	}
+	begin = now();
+	n_calls = one_round(s, op, 0);
+	n_rounds = (unsigned int)(BUDGET_S / (now() - begin + 0.001));
+	if (n_rounds < MIN_ROUNDS)
+		n_rounds = MIN_ROUNDS;
+	step = n_calls > n_rounds ? 2 * n_calls / n_rounds : 1;
+	for (n = 1; n <= n_calls; n += n + n_rounds / 2 < n_calls ? step : 1)
+		(void)one_round(s, op, n);
 	make_layer(s, 3, id_of(2), "three");
 	expect_text(s, 3, "three");
 }

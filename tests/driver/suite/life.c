@@ -239,40 +239,6 @@ get_after_remove_is_enoent(struct store *s)
 	    &ok_err));
 }
 
-/* Nothing of the driver's own is in a layer's tree. */
-static void
-layers_inherit_nothing_from_the_store(struct store *s)
-{
-	/* u::rwx, user 1, g::rwx, mask and o::rwx */
-	static const unsigned char acl[] = { 2, 0, 0, 0,
-		1, 0, 7, 0, 0xff, 0xff, 0xff, 0xff,
-		2, 0, 7, 0, 1, 0, 0, 0,
-		4, 0, 7, 0, 0xff, 0xff, 0xff, 0xff,
-		0x10, 0, 7, 0, 0xff, 0xff, 0xff, 0xff,
-		0x20, 0, 7, 0, 0xff, 0xff, 0xff, 0xff };
-	unsigned int i;
-
-	store_end(s);
-	sys(fchmod(s->env.home_fd, 02700));
-	sys(fchown(s->env.home_fd, 0, 50));
-	(void)fsetxattr(s->env.home_fd, "system.posix_acl_default", acl,
-	    sizeof(acl), 0);
-	store_open(s, 0);
-	layer_create(s, id_of(1), NULL);
-	layer_seal(s, id_of(1));
-	layer_create(s, id_of(2), id_of(1));
-	for (i = 1; i <= 2; i++) {
-		int fd = layer_look(s, id_of(i));
-		struct stat st;
-
-		sys(fstat(fd, &st));
-		expect_int(st.st_mode, S_IFDIR | 0755);
-		expect_int(st.st_gid, 0);
-		expect(fgetxattr(fd, "system.posix_acl_default", NULL, 0) < 0);
-		layer_looked(s, id_of(i), fd);
-	}
-}
-
 /* An exists() that takes a prefix, or any letter, for an id. */
 static void
 similar_ids_are_different_layers(struct store *s)
@@ -382,7 +348,6 @@ const struct suite_case life_cases[] = {
 	CASE(removed_id_can_be_used_again, 0, 0),
 	CASE(staged_layers_can_be_removed, 0, 0),
 	CASE(get_after_remove_is_enoent, 0, 0),
-	CASE(layers_inherit_nothing_from_the_store, 0, 0),
 	CASE(similar_ids_are_different_layers, 0, 0),
 	CASE(status_tells_something, 0, NEED_STATUS),
 	CASE(metadata_tells_something, 0, NEED_METADATA),

@@ -3,6 +3,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <fnmatch.h>
 #include <ftw.h>
 #include <sched.h>
@@ -214,7 +215,9 @@ find_leaks(const char *dir, const char *mapped_before, struct strbuf *ret)
 		strbuf_printf(ret, "mapped devices are left: %s", mapped);
 	if (find_loop(dir, loop, sizeof(loop)))
 		strbuf_printf(ret, "a loop device is left: %s\n", loop);
-	if (nftw(dir, remove_one, 64, FTW_DEPTH | FTW_PHYS) < 0)
+	/* The first goes deeper, the second into subvolumes. */
+	if (fs_remove_tree(AT_FDCWD, dir, NULL) < 0 &&
+	    nftw(dir, remove_one, 64, FTW_DEPTH | FTW_PHYS) < 0)
 		strbuf_printf(ret, "%s cannot be removed: %s\n", dir,
 		    strerror(errno));
 }
@@ -273,7 +276,7 @@ learn_facts(const struct suite_case *c, const char *dir)
 	store_close(&s);
 	store_open(&s, 0);
 	facts->caps = s.caps;
-	store_finish(&s);
+	store_end(&s);
 	_exit(0);
 }
 

@@ -1,0 +1,55 @@
+#!/bin/sh
+# shellcheck disable=SC2154 # make check sets srcdir and builddir
+# Each fault of a driver is found by a case of the suite, and a driver that
+# tells changes itself gives the answer that all others give.
+. "$srcdir/tests/lib/subtests.sh"
+dir=$(mktemp -d "$builddir/faults-XXXXXX") || exit 99
+trap 'rm -rf "$dir"' EXIT
+trap 'exit 1' HUP INT TERM
+# A program of our own: it finds its drivers beside itself.
+cp -a "$builddir/stage" "$dir/stage" || exit 99
+program=$(find "$dir/stage" -path '*/bin/imgd' | head -n 1)
+drivers=$(dirname "$(find "$dir/stage" -name imgd-vfs-driver.so)")
+cp "$builddir/tests/driver/.libs/imgd-wrapped-driver.so" "$drivers/" ||
+    exit 99
+
+found() { # FAULT CASE
+	"$program" driver test --root "$dir" --driver-opt "wrapped.fault=$1" \
+	    --case "$2" wrapped >"$dir/out" 2>&1
+	status=$?
+	if [ $status -eq 1 ] && grep -q "^not ok [0-9]* - $2$" "$dir/out"; then
+		subtest_line ok "$1 is found by $2"
+	else
+		subtest_line "not ok" "$1 is found by $2"
+		sed 's/^/# /' "$dir/out"
+	fi
+}
+
+"$program" driver test --root "$dir" wrapped >"$dir/out" 2>/dev/null
+subtest "without a fault" $? <"$dir/out"
+found adds-a-file child_shows_its_parent
+found all-is-new changes_equal_the_generic_ones
+found crashes check_finds_nothing_in_a_sound_store
+found cries-wolf check_finds_nothing_in_a_sound_store
+found finds-too-much empty_base_has_a_plain_root
+found forgets-mode root_attributes_are_inherited
+found forgets-seal sealed_is_final
+found half-made killed_in_create
+found leaks-descriptor base_keeps_modes_and_owners
+found leaks-process child_shows_its_parent
+found leaves-mount base_keeps_modes_and_owners
+found overwrites taken_id_is_eexist_and_nothing_changes
+found parents-first children_are_listed_first
+found put-fails base_keeps_modes_and_owners
+found removes-nothing removed_id_can_be_used_again
+found replaces-nothing replace_exchanges_contents
+found rw-is-staged writes_survive_a_restart
+found says-nothing taken_id_is_eexist_and_nothing_changes
+found sets-error-on-success base_keeps_modes_and_owners
+found writes-when-read-only read_only_open_makes_nothing
+found wrong-code unknown_ids_have_their_codes
+
+builddir=$dir IMGD_TEST_DRIVERS=wrapped sh "$srcdir/tests/cli/test-diff.sh" \
+    >"$dir/out" 2>&1
+subtest "changes of its own" $? <"$dir/out"
+subtests_end
