@@ -4,10 +4,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
-#include <spawn.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -69,46 +69,29 @@ read_tail(int fd, char *buf, size_t size)
 	buf[len] = '\0';
 }
 
-static int
-spawn(const char *program, const char *const *argv, int out_fd,
-    pid_t *ret_pid)
+/* What a child does between fork and exec: system calls alone. */
+static void __attribute__((noreturn))
+become(const char *program, char *const *argv, int out_fd, pid_t parent)
 {
 	static char path[] = "PATH=/usr/sbin:/sbin:/usr/bin:/bin";
 	static char locale[] = "LC_ALL=C";
 	char *const env[] = { path, locale, NULL };
-	posix_spawn_file_actions_t actions;
-	posix_spawnattr_t attr;
-	sigset_t none, all;
-	int e;
+	int null_fd = open("/dev/null", O_RDONLY), sig;
+	sigset_t none;
 
+	/* It must not go on writing to a device that a later process of ours
+	 * formats anew. */
+	if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || getppid() != parent ||
+	    dup2(null_fd, 0) < 0 || dup2(out_fd, 1) < 0 ||
+	    dup2(out_fd, 2) < 0)
+		_exit(127);
+	(void)close_range(3, ~0u, 0);
+	for (sig = 1; sig < NSIG; sig++)
+		(void)signal(sig, SIG_DFL);
 	(void)sigemptyset(&none);
-	(void)sigfillset(&all);
-	e = posix_spawn_file_actions_init(&actions);
-	if (e != 0)
-		return e;
-	e = posix_spawnattr_init(&attr);
-	if (e != 0) {
-		(void)posix_spawn_file_actions_destroy(&actions);
-		return e;
-	}
-	(void)posix_spawnattr_setsigmask(&attr, &none);
-	(void)posix_spawnattr_setsigdefault(&attr, &all);
-	(void)posix_spawnattr_setflags(&attr,
-	    POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
-	e = posix_spawn_file_actions_addopen(&actions, 0, "/dev/null",
-	    O_RDONLY, 0);
-	if (e == 0)
-		e = posix_spawn_file_actions_adddup2(&actions, out_fd, 1);
-	if (e == 0)
-		e = posix_spawn_file_actions_adddup2(&actions, out_fd, 2);
-	if (e == 0)
-		e = posix_spawn_file_actions_addclosefrom_np(&actions, 3);
-	if (e == 0)
-		e = posix_spawn(ret_pid, program, &actions, &attr,
-		    (char *const *)(uintptr_t)argv, env);
-	(void)posix_spawnattr_destroy(&attr);
-	(void)posix_spawn_file_actions_destroy(&actions);
-	return e;
+	(void)sigprocmask(SIG_SETMASK, &none, NULL);
+	(void)execve(program, argv, env);
+	_exit(127);
 }
 
 static int
@@ -116,17 +99,21 @@ run(const char *program, const char *const *argv, struct imgd_error **err)
 {
 	cleanup_close int read_fd = -EBADF, write_fd = -EBADF;
 	char text[2048];
-	int fds[2], e, status;
-	pid_t pid;
+	pid_t parent = getpid(), pid;
+	int fds[2], status;
 
 	if (pipe2(fds, O_CLOEXEC) < 0)
 		return imgd_error_set(err, errno, "pipe: %s", strerror(errno));
 	read_fd = fds[0];
 	write_fd = fds[1];
-	e = spawn(program, argv, write_fd, &pid);
+	pid = fork();
+	if (pid == 0)
+		become(program, (char *const *)(uintptr_t)argv, write_fd,
+		    parent);
+	if (pid < 0)
+		return imgd_error_set(err, errno, "%s: %s", program,
+		    strerror(errno));
 	close_fd(&write_fd);
-	if (e != 0)
-		return imgd_error_set(err, e, "%s: %s", program, strerror(e));
 	read_tail(read_fd, text, sizeof(text));
 	while (waitpid(pid, &status, 0) < 0)
 		if (errno != EINTR)
