@@ -255,11 +255,13 @@ names_read(int fd, struct names *ret)
 		qsort(ret->list, ret->n, sizeof(*ret->list), by_name);
 }
 
-/* Overlayfs's own marks say how layers stack, not what they hold. */
+/* Overlayfs's own marks say how layers stack, not what they hold, and xfs shows
+ * ACLs a second time. */
 static bool
 is_content_attr(const char *attr)
 {
 	return !str_starts(attr, "trusted.overlay.") &&
+	    !str_starts(attr, "trusted.SGI_ACL_") &&
 	    !str_starts(attr, "user.overlay.") &&
 	    strcmp(attr, "security.selinux") != 0;
 }

@@ -115,10 +115,17 @@ busy_layers_stay_whole(struct store *s)
 		imgd_error_free(err);
 		err = NULL;
 		r = s->d->remove(s->h, id_of(2), &err);
-		expect_int(r, -EBUSY);
-		expect(err != NULL);
+		/* A driver may be told to delete it once it is free. */
+		expect(r == 0 || (r == -EBUSY && err != NULL));
 		imgd_error_free(err);
-		expect(layer_exists(s, id_of(2)));
+		expect_int(layer_exists(s, id_of(2)), r != 0);
+		if (r == 0) {
+			char c;
+
+			expect_int(read(file, &c, 1), 1);
+			(void)close(file);
+			return;
+		}
 	} else {
 		expect(err == NULL);
 	}
