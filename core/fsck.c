@@ -1,4 +1,4 @@
-/* The fsck job: rows against drivers, and with deep=1 bytes against diff_ids. */
+/* The fsck job: drivers, rows against drivers, and bytes against diff_ids. */
 #include "config.h"
 
 #include <errno.h>

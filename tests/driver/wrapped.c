@@ -5,17 +5,20 @@
  */
 #include "config.h"
 
+#include <dirent.h>
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <libgen.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include "imgd/driver.h"
@@ -139,13 +142,89 @@ open_tree_root(struct wrapped *w, const char *id)
 	    O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 }
 
+/* Call for each regular file in a layer's root directory. */
+static void
+each_file(int root_fd, void (*fn)(int root_fd, const char *name))
+{
+	cleanup_closedir DIR *d = fdopendir(dup(root_fd));
+	struct dirent *de;
+
+	while (d != NULL && (de = readdir(d)) != NULL)
+		if (de->d_type == DT_REG)
+			fn(root_fd, de->d_name);
+}
+
+static void
+drop_xattr(int root_fd, const char *name)
+{
+	cleanup_close int fd = openat(root_fd, name, O_RDONLY | O_CLOEXEC);
+
+	(void)fremovexattr(fd, "user.one");
+}
+
+/* Give each name a file of its own, with the same text. */
+static void
+drop_link(int root_fd, const char *name)
+{
+	cleanup_close int fd = openat(root_fd, name, O_RDONLY | O_CLOEXEC);
+	cleanup_close int copy = -EBADF;
+	char text[64];
+	struct stat st;
+	ssize_t n;
+
+	if (fstat(fd, &st) < 0 || st.st_nlink == 1)
+		return;
+	n = read(fd, text, sizeof(text));
+	(void)unlinkat(root_fd, name, 0);
+	copy = openat(root_fd, name, O_WRONLY | O_CREAT | O_CLOEXEC,
+	    st.st_mode & 07777);
+	(void)!write(copy, text, n > 0 ? (size_t)n : 0);
+	(void)futimens(copy, (const struct timespec[]) { st.st_mtim,
+	    st.st_mtim });
+}
+
+static int
+open_parent_root(struct wrapped *w, const char *id)
+{
+	char path[200], target[80];
+	ssize_t n;
+
+	(void)snprintf(path, sizeof(path), "layers/%s/parent", id);
+	n = readlinkat(w->env.home_fd, path, target, sizeof(target) - 1);
+	if (n <= 3)
+		return -1;
+	target[n] = '\0';
+	return open_tree_root(w, target + 3);
+}
+
+/* Link whatever file of the parent's root is not there. */
+static void
+bring_back(struct wrapped *w, const char *id, int root_fd)
+{
+	cleanup_close int fd = open_parent_root(w, id);
+	cleanup_closedir DIR *d = fd >= 0 ? fdopendir(dup(fd)) : NULL;
+	struct dirent *de;
+
+	while (d != NULL && (de = readdir(d)) != NULL)
+		if (de->d_type == DT_REG)
+			(void)linkat(fd, de->d_name, root_fd, de->d_name, 0);
+}
+
 static int
 wrapped_create(void *h, const char *id, const char *parent,
     const struct imgd_layer_opts *opts, struct imgd_error **err)
 {
 	struct wrapped *w = h;
+	static atomic_int n_inside;
 	int r, fd;
 
+	if (has_fault(w, "one-at-a-time")) {
+		r = atomic_fetch_add(&n_inside, 1);
+		(void)usleep(1000);
+		atomic_fetch_sub(&n_inside, 1);
+		if (r > 0)
+			return imgd_error_set(err, EIO, "two at once");
+	}
 	if (has_fault(w, "overwrites") && base->exists(w->h, id, NULL) == 1)
 		(void)base->remove(w->h, id, NULL);
 	r = base->create(w->h, id, parent, opts, err);
@@ -160,6 +239,11 @@ wrapped_create(void *h, const char *id, const char *parent,
 	if (has_fault(w, "forgets-mode") && parent != NULL) {
 		fd = open_tree_root(w, id);
 		(void)fchmod(fd, 0700);
+		(void)close(fd);
+	}
+	if (has_fault(w, "writes-to-parent") && parent != NULL) {
+		fd = open_tree_root(w, parent);
+		(void)mkdirat(fd, ".child", 0700);
 		(void)close(fd);
 	}
 	if (has_fault(w, "leaks-process") && fork() == 0) {
@@ -185,6 +269,14 @@ wrapped_seal(void *h, const char *id, struct imgd_error **err)
 {
 	struct wrapped *w = h;
 
+	cleanup_close int root_fd = open_tree_root(w, id);
+
+	if (has_fault(w, "loses-xattrs"))
+		each_file(root_fd, drop_xattr);
+	if (has_fault(w, "loses-links"))
+		each_file(root_fd, drop_link);
+	if (has_fault(w, "brings-back"))
+		bring_back(w, id, root_fd);
 	return has_fault(w, "forgets-seal") ? 0 : base->seal(w->h, id, err);
 }
 

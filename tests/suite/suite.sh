@@ -3,8 +3,8 @@
 # Run the conformance suite on one driver.  Its tests source this after setting
 #
 #     driver=NAME
-#     disk=FS        on a filesystem of its own, by loop or tmpfs; unset: on that
-#                    of the build directory
+#     disk=FS        on a filesystem of its own, by loop or tmpfs; unset: on
+#                    that of the build directory
 #     in_uml=yes     in a user-mode kernel, whose disk has ext4
 #     options="K=V …"
 #

@@ -29,6 +29,7 @@ found() { # FAULT CASE
 subtest "without a fault" $? <"$dir/out"
 found adds-a-file child_shows_its_parent
 found all-is-new changes_equal_the_generic_ones
+found brings-back deletions_last
 found crashes check_finds_nothing_in_a_sound_store
 found cries-wolf check_finds_nothing_in_a_sound_store
 found finds-too-much empty_base_has_a_plain_root
@@ -38,6 +39,9 @@ found half-made killed_in_create
 found leaks-descriptor base_keeps_modes_and_owners
 found leaks-process child_shows_its_parent
 found leaves-mount base_keeps_modes_and_owners
+found loses-links hard_links_come_back
+found loses-xattrs special_files
+found one-at-a-time threads_work_on_different_layers
 found overwrites taken_id_is_eexist_and_nothing_changes
 found parents-first children_are_listed_first
 found put-fails base_keeps_modes_and_owners
@@ -47,6 +51,7 @@ found rw-is-staged writes_survive_a_restart
 found says-nothing taken_id_is_eexist_and_nothing_changes
 found sets-error-on-success base_keeps_modes_and_owners
 found writes-when-read-only read_only_open_makes_nothing
+found writes-to-parent child_shows_its_parent
 found wrong-code unknown_ids_have_their_codes
 
 builddir=$dir IMGD_TEST_DRIVERS=wrapped sh "$srcdir/tests/cli/test-diff.sh" \

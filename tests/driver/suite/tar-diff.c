@@ -115,6 +115,32 @@ emit(struct diff *d, int fd, const char *name, const char *path,
 	tar_put(d->tar, &i);
 }
 
+static bool
+same_xattrs(int old_fd, int new_fd, const char *name)
+{
+	char paths[2][300], lists[2][4096], values[2][512], *a;
+	const int fds[2] = { old_fd, new_fd };
+	ssize_t n[2];
+	int i;
+
+	for (i = 0; i < 2; i++) {
+		(void)snprintf(paths[i], sizeof(paths[i]),
+		    "/proc/self/fd/%d/%s", fds[i], name);
+		n[i] = llistxattr(paths[i], lists[i], sizeof(lists[i]));
+	}
+	if (n[0] != n[1])
+		return false;
+	for (a = lists[0]; n[0] > 0 && a < lists[0] + n[0];
+	    a += strlen(a) + 1) {
+		ssize_t k = lgetxattr(paths[0], a, values[0], 512);
+
+		if (k < 0 || lgetxattr(paths[1], a, values[1], 512) != k ||
+		    memcmp(values[0], values[1], (size_t)k) != 0)
+			return false;
+	}
+	return true;
+}
+
 /* Whether old has the same under that name; directories without content. */
 static bool
 is_unchanged(int old_fd, int new_fd, const char *name, const struct stat *st)
@@ -137,9 +163,10 @@ is_unchanged(int old_fd, int new_fd, const char *name, const struct stat *st)
 		    x.st_gid == y.st_gid &&
 		    x.st_mtim.tv_sec == y.st_mtim.tv_sec &&
 		    x.st_mtim.tv_nsec == y.st_mtim.tv_nsec &&
-		    flistxattr(a, NULL, 0) == flistxattr(b, NULL, 0);
+		    same_xattrs(old_fd, new_fd, name);
 	}
-	return old.st_mode == st->st_mode && old.st_uid == st->st_uid &&
+	return same_xattrs(old_fd, new_fd, name) &&
+	    old.st_mode == st->st_mode && old.st_uid == st->st_uid &&
 	    old.st_gid == st->st_gid && old.st_size == st->st_size &&
 	    old.st_rdev == st->st_rdev && old.st_nlink == st->st_nlink &&
 	    old.st_mtim.tv_sec == st->st_mtim.tv_sec &&
