@@ -1,5 +1,6 @@
 #include "config.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -457,12 +458,40 @@ open_fds(struct engine *e, struct imgd_error **err)
 	return 0;
 }
 
+/* An engine that was killed may have left mounts and devices of drivers that
+ * nothing asks for now: whoever opens a driver cleans up behind it. */
+static void
+open_all_drivers(struct engine *e)
+{
+	cleanup_closedir DIR *dir = NULL;
+	struct dirent *de;
+	int fd = fs_open_dir(e->store->root_fd, "drivers", NULL);
+
+	if (fd < 0 || (dir = fdopendir(fd)) == NULL) {
+		cleanup_closep(&fd);
+		return;
+	}
+	while ((de = readdir(dir)) != NULL) {
+		cleanup_error struct imgd_error *why = NULL;
+		struct driver *driver;
+
+		if (de->d_name[0] != '.' &&
+		    store_driver(e->store, de->d_name, &driver, &why) < 0)
+			log_debug(LOG_ENGINE, "%s, ignoring",
+			    imgd_error_msg(why));
+	}
+}
+
 /* What a crash left: no worker of it lives any more. */
 static int
 recover(struct engine *e, struct imgd_error **err)
 {
 	int r;
 
+	/* The socket is unlinked by an orderly end alone. */
+	if (faccessat(e->store->root_fd, "sock", F_OK, AT_SYMLINK_NOFOLLOW) ==
+	    0)
+		open_all_drivers(e);
 	r = fs_make_dir(e->store->root_fd, "recipes", 0700, err);
 	if (r >= 0)
 		r = fs_make_dir(e->store->root_fd, "spool", 0700, err);

@@ -193,6 +193,24 @@ recognise(struct devmapper *d, const struct row *row,
 	return r < 0 ? r : v;
 }
 
+/* A process that was killed while it worked on the base left it mounted. */
+static int
+release_base(struct devmapper *d, struct imgd_error **err)
+{
+	struct mapper_info info;
+	struct use *u;
+	int r = thin_info(d, BASE_ID, &info, err);
+
+	if (r < 0 || !info.exists)
+		return r;
+	u = layer_lock(d, BASE_ID, err);
+	if (u == NULL)
+		return -ENOMEM;
+	r = layer_unmount(d, BASE_ID, u, /* keep_active= */ false, err);
+	layer_unlock(d, u);
+	return r;
+}
+
 int
 base_ensure(struct devmapper *d, struct imgd_error **err)
 {
@@ -200,6 +218,9 @@ base_ensure(struct devmapper *d, struct imgd_error **err)
 	struct row row;
 	int r;
 
+	r = release_base(d, err);
+	if (r < 0)
+		return r;
 	if (!d->is_initialized)
 		return make(d, err);
 	r = journal_row(d->journal, BASE_ID, &row, err);
