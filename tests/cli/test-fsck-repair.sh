@@ -23,6 +23,16 @@ says() { # PATTERN COMMAND…
 	    { cat "$dir/said"; return 1; }
 }
 
+# The same of a store with a leftover.  An engine's start takes leftovers away,
+# so that it must come while one runs, which may have ended again.
+leftover() { # PATTERN COMMAND…
+	for _ in 1 2 3 4 5; do
+		imgd tag app:1 app:busy && mkdir -p "$home/tmp/junk" || return
+		says "$@" && return
+	done
+	return 1
+}
+
 for driver in vfs overlay; do
 	imgd pull -q --driver=$driver app:1 >/dev/null
 	imgd create --driver=$driver box app:1 >/dev/null
@@ -51,15 +61,13 @@ for driver in vfs overlay; do
 	ok "$driver: nothing is left to repair" \
 	    says '^1 layers checked, 0 problems;exit 0;$' fsck --repair
 
-	# The engine's start takes leftovers away: they must come later.
-	imgd tag app:1 app:busy
-	mkdir "$home/tmp/junk"
 	ok "$driver: the driver's own check is asked" \
-	    says "$driver: .*tmp.*;.* 1 problems;exit 1" fsck
-	ok "$driver: as JSON" \
-	    says "\"driver\":\"$driver\",\"layer\":\"\",\"repaired\":false" \
+	    leftover "$driver: .*tmp.*;.* 1 problems;exit 1" fsck
+	ok "$driver: as JSON" leftover \
+	    "\"driver\":\"$driver\",\"layer\":\"\",\"repaired\":false" \
 	    fsck --json
-	ok "$driver: and may repair" says "repaired.;.*exit 0" fsck --repair
+	ok "$driver: and may repair" leftover "repaired.;.*exit 0" \
+	    fsck --repair
 	ok "$driver: which it did" test ! -e "$home/tmp/junk"
 	imgd rmi app:busy >/dev/null
 
