@@ -263,8 +263,14 @@ static int
 btrfs_remove(void *h, const char *id, struct imgd_error **err)
 {
 	struct btrfs *b = h;
+	int r = layer_dirs_remove(&b->layers, id, err);
 
-	return layer_dirs_remove(&b->layers, id, err);
+	/* imgd forgets the layer now, by an fsync of its own, which on btrfs
+	 * takes nothing else along: a power cut would bring the layer back. */
+	if (r == 0 && fsync(b->layers.layers_fd) < 0)
+		return imgd_error_set(err, errno, "remove layer %.12s: %s",
+		    id, strerror(errno));
+	return r;
 }
 
 static int
