@@ -210,6 +210,17 @@ bring_back(struct wrapped *w, const char *id, int root_fd)
 			(void)linkat(fd, de->d_name, root_fd, de->d_name, 0);
 }
 
+/* Give a file the blocks that it has done without. */
+static void
+fill_holes(int root_fd, const char *name)
+{
+	cleanup_close int fd = openat(root_fd, name, O_RDWR | O_CLOEXEC);
+	struct stat st;
+
+	if (fstat(fd, &st) == 0 && st.st_size > 0)
+		(void)posix_fallocate(fd, 0, st.st_size);
+}
+
 static int
 wrapped_create(void *h, const char *id, const char *parent,
     const struct imgd_layer_opts *opts, struct imgd_error **err)
@@ -232,8 +243,18 @@ wrapped_create(void *h, const char *id, const char *parent,
 		imgd_error_free(*err);
 		*err = NULL;
 	}
+	if (r == -ECANCELED && has_fault(w, "gives-up-badly")) {
+		imgd_error_free(*err);
+		*err = NULL;
+		return imgd_error_set(err, EIO, "somehow no copy");
+	}
 	if (r < 0)
 		return r;
+	if (has_fault(w, "fills-holes")) {
+		fd = open_tree_root(w, id);
+		each_file(fd, fill_holes);
+		(void)close(fd);
+	}
 	if (has_fault(w, "half-made"))
 		rewrite_record(w, id);
 	if (has_fault(w, "forgets-mode") && parent != NULL) {
@@ -304,6 +325,8 @@ wrapped_remove(void *h, const char *id, struct imgd_error **err)
 {
 	struct wrapped *w = h;
 
+	if (has_fault(w, "leaves-files"))
+		(void)mkdirat(w->env.home_fd, id, 0700);
 	return has_fault(w, "removes-nothing") ? 0
 					       : base->remove(w->h, id, err);
 }
@@ -392,6 +415,12 @@ wrapped_put(void *h, const char *id, uint32_t kind, struct imgd_error **err)
 		int fd = open_tree_root(w, id);
 
 		(void)mkdirat(fd, ".stray", 0700);
+		(void)close(fd);
+	}
+	if (has_fault(w, "resets-root")) {
+		int fd = open_tree_root(w, id);
+
+		(void)fchmod(fd, 0755);
 		(void)close(fd);
 	}
 	if (has_fault(w, "put-fails"))

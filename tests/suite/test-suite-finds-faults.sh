@@ -28,16 +28,24 @@ found() { # FAULT CASE
 "$program" driver test --root "$dir" wrapped >"$dir/out" 2>/dev/null
 subtest "without a fault" $? <"$dir/out"
 found adds-a-file child_shows_its_parent
+found all-is-new changes_are_told_exactly
 found all-is-new changes_equal_the_generic_ones
+found all-is-new changes_of_a_writable_layer
+found all-is-new deletions_and_returns_at_each_depth
+found all-is-new unchanged_layers_have_no_changes
+found brings-back changes_make_the_layer_again
 found brings-back deletions_last
 found crashes check_finds_nothing_in_a_sound_store
 found cries-wolf check_finds_nothing_in_a_sound_store
+found fills-holes holes_stay_holes
 found finds-too-much empty_base_has_a_plain_root
 found forgets-mode root_attributes_are_inherited
 found forgets-seal sealed_is_final
+found gives-up-badly cancelled_creation_can_be_removed
 found half-made killed_in_create
 found leaks-descriptor base_keeps_modes_and_owners
 found leaks-process child_shows_its_parent
+found leaves-files removed_layers_leave_no_files
 found leaves-mount base_keeps_modes_and_owners
 found loses-links hard_links_come_back
 found loses-xattrs special_files
@@ -47,6 +55,7 @@ found parents-first children_are_listed_first
 found put-fails base_keeps_modes_and_owners
 found removes-nothing removed_id_can_be_used_again
 found replaces-nothing replace_exchanges_contents
+found resets-root writable_layers_are_like_a_plain_directory
 found rw-is-staged writes_survive_a_restart
 found says-nothing taken_id_is_eexist_and_nothing_changes
 found sets-error-on-success base_keeps_modes_and_owners

@@ -330,6 +330,34 @@ large_files_and_holes(struct store *s)
 	chain_end(&c);
 }
 
+/* Megabytes that nobody stores, here or in the layers above. */
+static void
+holes_stay_holes(struct store *s)
+{
+	struct strbuf tar = STRBUF_INIT;
+	unsigned int i;
+	struct stat st;
+
+	tar_sparse(&tar, "holes", 256 << 20, "the end");
+	tar_end(&tar);
+	layer_from_tar(s, id_of(1), NULL, &tar);
+	strbuf_done(&tar);
+	layer_create(s, id_of(2), id_of(1));
+	layer_seal(s, id_of(2));
+	layer_create(s, id_of(3), id_of(2));
+	for (i = 1; i <= 3; i++) {
+		int fd = layer_look(s, id_of(i));
+
+		sys(fstatat(fd, "holes", &st, 0));
+		expect_int(st.st_size, 256 << 20);
+		/* xfs gives a growing file more than it asks for. */
+		if (st.st_blocks > (16 << 20) / 512)
+			fail("layer %u stores %lld bytes of a hole", i,
+			    (long long)st.st_blocks * 512);
+		layer_looked(s, id_of(i), fd);
+	}
+}
+
 #define N_FILES 10000
 
 static void
@@ -474,6 +502,7 @@ const struct suite_case content_cases[] = {
 	CASE(renames, 0, 0),
 	CASE(special_files, 0, 0),
 	CASE(large_files_and_holes, 0, 0),
+	CASE(holes_stay_holes, 0, NEED_UNPACKED),
 	CASE(ten_thousand_files, 0, 0),
 	CASE(chain_of_128_layers, 0, 0),
 	CASE(chain_of_max_depth, 0, 0),

@@ -1,6 +1,7 @@
 /* From create to remove: the classic graph tests, and the fixed codes. */
 #include "config.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -9,6 +10,7 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 
+#include "lib/cleanup.h"
 #include "lib/strbuf.h"
 #include "tests/driver/suite/suite.h"
 
@@ -336,6 +338,98 @@ cleanup_may_be_repeated(struct store *s)
 	store_cleanup(s);
 }
 
+/* Entries below a directory, on its filesystem alone. */
+static int
+count_below(int fd)
+{
+	cleanup_closedir DIR *d = fdopendir(open_dir_at(fd, "."));
+	struct dirent *de;
+	struct stat dir, st;
+	int n = 0;
+
+	expect(d != NULL);
+	sys(fstat(fd, &dir));
+	while ((de = readdir(d)) != NULL) {
+		cleanup_close int sub = -EBADF;
+
+		if (strcmp(de->d_name, ".") == 0 ||
+		    strcmp(de->d_name, "..") == 0 ||
+		    fstatat(fd, de->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+			continue;
+		n++;
+		if (!S_ISDIR(st.st_mode) || st.st_dev != dir.st_dev)
+			continue;
+		sub = open_dir_at(fd, de->d_name);
+		n += count_below(sub);
+	}
+	return n;
+}
+
+/* Of three layers, the first of which is n. */
+static void
+some_lives(struct store *s, unsigned int n)
+{
+	make_base(s, id_of(n));
+	layer_create(s, id_of(n + 1), id_of(n));
+	look_base(s, id_of(n + 1));
+	layer_seal(s, id_of(n + 1));
+	layer_create(s, id_of(n + 2), id_of(n + 1));
+	layer_remove(s, id_of(n + 2));
+	layer_remove(s, id_of(n + 1));
+	layer_remove(s, id_of(n));
+	store_end(s);
+	store_open(s, 0);
+}
+
+/* What a driver keeps for itself is there after the first; of no id is
+ * anything kept. */
+static void
+removed_layers_leave_no_files(struct store *s)
+{
+	unsigned int i;
+	int n;
+
+	some_lives(s, 1);
+	n = count_below(s->env.home_fd);
+	for (i = 1; i <= 3; i++)
+		some_lives(s, 1 + 10 * i);
+	expect_int(count_below(s->env.home_fd), n);
+}
+
+/* One that gives up is removed like any other, and one that had nothing long
+ * to do has succeeded. */
+static void
+cancelled_creation_can_be_removed(struct store *s)
+{
+	struct imgd_error *err = NULL;
+	struct strbuf tar = STRBUF_INIT;
+	char name[16];
+	int r, i;
+
+	for (i = 0; i < 200; i++) {
+		(void)snprintf(name, sizeof(name), "file-%d", i);
+		tar_put(&tar, &(struct tar_item) { .name = name,
+		    .len = 64 << 10 });
+	}
+	tar_end(&tar);
+	layer_from_tar(s, id_of(1), NULL, &tar);
+	strbuf_done(&tar);
+	store_cancelled = 1;
+	r = s->d->create(s->h, id_of(2), id_of(1), NULL, &err);
+	store_cancelled = 0;
+	expect((r < 0) == (err != NULL));
+	if (r < 0)
+		expect_int(r, -ECANCELED);
+	imgd_error_free(err);
+	layer_remove(s, id_of(2));
+	expect(!layer_exists(s, id_of(2)));
+	expect_listed(s, 1);
+	layer_create(s, id_of(2), id_of(1));
+	i = layer_look(s, id_of(2));
+	expect_int(count_entries(i), 200);
+	layer_looked(s, id_of(2), i);
+}
+
 const struct suite_case life_cases[] = {
 	CASE(empty_base_has_a_plain_root, 0, 0),
 	CASE(base_keeps_modes_and_owners, 0, 0),
@@ -347,6 +441,8 @@ const struct suite_case life_cases[] = {
 	CASE_LACKING(block_devices_are_refused, IMGD_CAP_BLOCKDEV, 0),
 	CASE(removed_id_can_be_used_again, 0, 0),
 	CASE(staged_layers_can_be_removed, 0, 0),
+	CASE(removed_layers_leave_no_files, 0, 0),
+	CASE(cancelled_creation_can_be_removed, 0, NEED_UNPACKED),
 	CASE(get_after_remove_is_enoent, 0, 0),
 	CASE(similar_ids_are_different_layers, 0, 0),
 	CASE(status_tells_something, 0, NEED_STATUS),

@@ -33,9 +33,9 @@
 const struct driver_suite_params *suite;
 
 static const struct suite_case *const groups[] = { life_cases, state_cases,
-	content_cases, whiteout_cases, archive_cases, rw_cases, thread_cases,
-	crash_cases, mount_cases, space_cases, block_cases, repair_cases,
-	native_cases, NULL };
+	content_cases, whiteout_cases, archive_cases, changes_cases, rw_cases,
+	thread_cases, crash_cases, mount_cases, space_cases, block_cases,
+	repair_cases, native_cases, NULL };
 
 /* What the first process learned of the driver; shared. */
 static struct facts {

@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "lib/strbuf.h"
@@ -149,6 +151,78 @@ directories_can_be_replaced(struct store *s)
 	expect_image(s);
 }
 
+/* A socket's file; its name goes through /proc, for that is short. */
+static void
+put_socket(int fd, const char *name)
+{
+	struct sockaddr_un sa = { .sun_family = AF_UNIX };
+	int sock = sys(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+
+	(void)snprintf(sa.sun_path, sizeof(sa.sun_path),
+	    "/proc/self/fd/%d/%s", fd, name);
+	sys(bind(sock, (struct sockaddr *)&sa, sizeof(sa)));
+	(void)close(sock);
+}
+
+/* What programs do to an image's files, each in its own way. */
+static void
+work_in(int fd)
+{
+	int f;
+
+	sys(linkat(fd, "a", fd, "a-too", 0));
+	sys(unlinkat(fd, "a", 0));
+	sys(renameat(fd, "d/f", fd, "d/g"));
+	f = sys(openat(fd, "b", O_WRONLY | O_APPEND | O_CLOEXEC));
+	expect_int(write(f, " and more", 9), 9);
+	sys(ftruncate(f, 4 << 20));
+	(void)close(f);
+	sys(fchownat(fd, "d", 12, 34, 0));
+	sys(fchmodat(fd, "d", 02750, 0));
+	set_xattr(fd, "d", "user.of", "a directory", 11);
+	set_xattr(fd, "d/g", "user.of", "a file", 6);
+	sys(mkdirat(fd, "made", 01777));
+	put_socket(fd, "made/socket");
+	sys(mkfifoat(fd, "made/fifo", 0600));
+	sys(mknodat(fd, "made/null", S_IFCHR | 0666, 0x103));
+	sys(renameat(fd, "made", fd, "moved"));
+	sys(symlinkat("moved", fd, "made"));
+	sys(fchmod(fd, 0711));
+	sys(fchown(fd, 5, 6));
+}
+
+/* Beside a copy of the image on which the same is done (containerd's snapshot
+ * suite). */
+static void
+writable_layers_are_like_a_plain_directory(struct store *s)
+{
+	int dir_fd, image_fd, flat_fd, fd, i;
+
+	make_image(s);
+	dir_fd = make_flat(s, "flat");
+	image_fd = layer_look(s, id_of(1));
+	copy_flat(image_fd, dir_fd, "copy");
+	layer_looked(s, id_of(1), image_fd);
+	flat_fd = open_dir_at(dir_fd, "copy");
+	layer_create_rw(s, id_of(2), id_of(1));
+	fd = layer_look(s, id_of(2));
+	expect_same(fd, flat_fd, SAME_ALL, "before");
+	work_in(flat_fd);
+	work_in(fd);
+	expect_same(fd, flat_fd, SAME_XATTRS, "at once");
+	layer_looked(s, id_of(2), fd);
+	for (i = 0; i < 2; i++) {
+		fd = layer_look(s, id_of(2));
+		expect_same(fd, flat_fd, SAME_XATTRS, "later");
+		layer_looked(s, id_of(2), fd);
+		store_end(s);
+		store_open(s, 0);
+	}
+	expect_image(s);
+	(void)close(flat_fd);
+	(void)close(dir_fd);
+}
+
 static void
 depth_is_left_for_a_writable_layer(struct store *s)
 {
@@ -215,6 +289,7 @@ const struct suite_case rw_cases[] = {
 	CASE(writes_stay_in_the_writable_layer, IMGD_CAP_RW, 0),
 	CASE(writes_survive_a_restart, IMGD_CAP_RW, 0),
 	CASE(directories_can_be_replaced, IMGD_CAP_RW, 0),
+	CASE(writable_layers_are_like_a_plain_directory, IMGD_CAP_RW, 0),
 	CASE(depth_is_left_for_a_writable_layer, IMGD_CAP_RW, 0),
 	CASE(quota_is_held, IMGD_CAP_RW | IMGD_CAP_QUOTA, 0),
 	CASES_END,

@@ -61,9 +61,9 @@ struct suite_case {
 #define CASES_END                      { NULL, NULL, 0, 0, 0 }
 
 extern const struct suite_case life_cases[], state_cases[], content_cases[],
-    whiteout_cases[], archive_cases[], rw_cases[], thread_cases[],
-    crash_cases[], mount_cases[], space_cases[], block_cases[], repair_cases[],
-    native_cases[];
+    whiteout_cases[], archive_cases[], changes_cases[], rw_cases[],
+    thread_cases[], crash_cases[], mount_cases[], space_cases[], block_cases[],
+    repair_cases[], native_cases[];
 
 /* Of this run; set before the first case. */
 extern const struct driver_suite_params *suite;
