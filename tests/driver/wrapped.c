@@ -221,13 +221,37 @@ fill_holes(int root_fd, const char *name)
 		(void)posix_fallocate(fd, 0, st.st_size);
 }
 
+/* What a new layer, that is as it should be, suffers. */
+static void
+spoil_new(struct wrapped *w, const char *id, const char *parent)
+{
+	cleanup_close int root_fd = open_tree_root(w, id);
+	cleanup_close int parent_fd = -EBADF;
+
+	if (has_fault(w, "fills-holes"))
+		each_file(root_fd, fill_holes);
+	if (has_fault(w, "half-made"))
+		rewrite_record(w, id);
+	if (has_fault(w, "forgets-mode") && parent != NULL)
+		(void)fchmod(root_fd, 0700);
+	if (has_fault(w, "writes-to-parent") && parent != NULL) {
+		parent_fd = open_tree_root(w, parent);
+		(void)mkdirat(parent_fd, ".child", 0700);
+	}
+	if (has_fault(w, "leaks-process") && fork() == 0) {
+		(void)pause();
+		_exit(0);
+	}
+}
+
 static int
 wrapped_create(void *h, const char *id, const char *parent,
     const struct imgd_layer_opts *opts, struct imgd_error **err)
 {
+	cleanup_error struct imgd_error *e = NULL;
 	struct wrapped *w = h;
 	static atomic_int n_inside;
-	int r, fd;
+	int r;
 
 	if (has_fault(w, "one-at-a-time")) {
 		r = atomic_fetch_add(&n_inside, 1);
@@ -238,39 +262,14 @@ wrapped_create(void *h, const char *id, const char *parent,
 	}
 	if (has_fault(w, "overwrites") && base->exists(w->h, id, NULL) == 1)
 		(void)base->remove(w->h, id, NULL);
-	r = base->create(w->h, id, parent, opts, err);
-	if (r == -EEXIST && has_fault(w, "says-nothing")) {
-		imgd_error_free(*err);
-		*err = NULL;
-	}
-	if (r == -ECANCELED && has_fault(w, "gives-up-badly")) {
-		imgd_error_free(*err);
-		*err = NULL;
-		return imgd_error_set(err, EIO, "somehow no copy");
-	}
-	if (r < 0)
+	r = base->create(w->h, id, parent, opts, &e);
+	if (r == -EEXIST && has_fault(w, "says-nothing"))
 		return r;
-	if (has_fault(w, "fills-holes")) {
-		fd = open_tree_root(w, id);
-		each_file(fd, fill_holes);
-		(void)close(fd);
-	}
-	if (has_fault(w, "half-made"))
-		rewrite_record(w, id);
-	if (has_fault(w, "forgets-mode") && parent != NULL) {
-		fd = open_tree_root(w, id);
-		(void)fchmod(fd, 0700);
-		(void)close(fd);
-	}
-	if (has_fault(w, "writes-to-parent") && parent != NULL) {
-		fd = open_tree_root(w, parent);
-		(void)mkdirat(fd, ".child", 0700);
-		(void)close(fd);
-	}
-	if (has_fault(w, "leaks-process") && fork() == 0) {
-		(void)pause();
-		_exit(0);
-	}
+	if (r == -ECANCELED && has_fault(w, "gives-up-badly"))
+		return imgd_error_set(err, EIO, "somehow no copy");
+	if (r < 0)
+		return imgd_error_set(err, -r, "%s", imgd_error_msg(e));
+	spoil_new(w, id, parent);
 	return 0;
 }
 

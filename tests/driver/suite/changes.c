@@ -67,37 +67,45 @@ expect_changes(struct changes *got, struct changes *wanted)
 
 enum how { AS_THE_CORE, TREES_ALONE };
 
+/* Two layers that are got: base is id's parent, or NULL and -EBADF. */
+struct pair {
+	const char *id, *base;
+	int fd, base_fd;
+};
+
 static void
-compare_trees(struct store *s, const char *id, const char *base, enum how how,
+ask_pair(struct store *s, const struct pair *p, enum how how,
     struct changes *ret)
 {
-	struct tree_diff td = { .old_fd = -EBADF, .own_fd = -EBADF,
-		.cb = note_change, .ctx = ret };
+	struct tree_diff td = { .old_fd = p->base_fd, .new_fd = p->fd,
+		.own_fd = -EBADF, .cb = note_change, .ctx = ret };
 	cleanup_free char *own = NULL;
 
-	td.new_fd = layer_look(s, id);
-	if (base != NULL)
-		td.old_fd = layer_look(s, base);
-	if (how == AS_THE_CORE && base != NULL && s->d->own_dir != NULL) {
-		ok(s->d->own_dir(s->h, id, &own, &td.whiteouts, &ok_err));
+	if (how == AS_THE_CORE && s->d->changes != NULL) {
+		ok(s->d->changes(s->h, p->id, p->base, note_change, ret,
+		    &ok_err));
+		return;
+	}
+	if (how == AS_THE_CORE && p->base != NULL && s->d->own_dir != NULL) {
+		ok(s->d->own_dir(s->h, p->id, &own, &td.whiteouts, &ok_err));
 		td.own_fd = open_dir(own);
 	}
 	ok(tree_diff(&td, &ok_err));
 	close_fd(&td.own_fd);
-	if (base != NULL)
-		layer_looked(s, base, td.old_fd);
-	layer_looked(s, id, td.new_fd);
 }
 
-/* base is id's parent. */
 static void
 ask(struct store *s, const char *id, const char *base, enum how how,
     struct changes *ret)
 {
-	if (how == AS_THE_CORE && s->d->changes != NULL)
-		ok(s->d->changes(s->h, id, base, note_change, ret, &ok_err));
-	else
-		compare_trees(s, id, base, how, ret);
+	struct pair p = { id, base, layer_look(s, id), -EBADF };
+
+	if (base != NULL)
+		p.base_fd = layer_look(s, base);
+	ask_pair(s, &p, how, ret);
+	if (base != NULL)
+		layer_looked(s, base, p.base_fd);
+	layer_looked(s, id, p.fd);
 }
 
 /* moby's DriverTestChanges: of the same size, and within a second. */
@@ -205,13 +213,38 @@ want_depth(struct changes *wanted, int depth, char kind)
 	}
 }
 
+/* Layers 1, without what is at depth, and with it again: all three are got at
+ * the same time. */
+static void
+expect_echo(struct store *s, int depth, const char *gone, const char *again)
+{
+	struct changes got = { .n = 0 }, wanted = { .n = 0 };
+	struct pair first = { gone, id_of(1), layer_look(s, gone),
+		layer_look(s, id_of(1)) };
+	struct pair second = { again, gone, layer_look(s, again), first.fd };
+	char path[128];
+
+	ask_pair(s, &first, AS_THE_CORE, &got);
+	want_depth(&wanted, depth, 'D');
+	expect_changes(&got, &wanted);
+	ask_pair(s, &second, AS_THE_CORE, &got);
+	want_depth(&wanted, depth, 'A');
+	expect_changes(&got, &wanted);
+	path_of(path, depth, "");
+	expect(is_there(first.base_fd, path));
+	expect(!is_there(first.fd, path));
+	expect_same(second.fd, first.base_fd, SAME_ALL, path);
+	layer_looked(s, gone, first.fd);
+	layer_looked(s, id_of(1), first.base_fd);
+	layer_looked(s, again, second.fd);
+}
+
 static void
 echo_at(struct store *s, int depth)
 {
-	struct changes got = { .n = 0 }, wanted = { .n = 0 };
-	unsigned int gone = 2 * (unsigned int)depth, again = gone + 1;
+	const char *gone = id_of(2 * (unsigned int)depth);
+	const char *again = id_of(2 * (unsigned int)depth + 1);
 	struct strbuf without = STRBUF_INIT, with = STRBUF_INIT;
-	int base_fd, gone_fd, again_fd;
 	char path[128];
 
 	path_of(path, depth, ".wh.");
@@ -219,29 +252,11 @@ echo_at(struct store *s, int depth)
 	tar_end(&without);
 	put_from_depth(&with, depth);
 	tar_end(&with);
-	layer_from_tar(s, id_of(gone), id_of(1), &without);
-	layer_from_tar(s, id_of(again), id_of(gone), &with);
+	layer_from_tar(s, gone, id_of(1), &without);
+	layer_from_tar(s, again, gone, &with);
 	strbuf_done(&without);
 	strbuf_done(&with);
-
-	ask(s, id_of(gone), id_of(1), AS_THE_CORE, &got);
-	want_depth(&wanted, depth, 'D');
-	expect_changes(&got, &wanted);
-	ask(s, id_of(again), id_of(gone), AS_THE_CORE, &got);
-	want_depth(&wanted, depth, 'A');
-	expect_changes(&got, &wanted);
-
-	/* All three at the same time. */
-	base_fd = layer_look(s, id_of(1));
-	gone_fd = layer_look(s, id_of(gone));
-	again_fd = layer_look(s, id_of(again));
-	path_of(path, depth, "");
-	expect(is_there(base_fd, path));
-	expect(!is_there(gone_fd, path));
-	expect_same(again_fd, base_fd, SAME_ALL, path);
-	layer_looked(s, id_of(gone), gone_fd);
-	layer_looked(s, id_of(1), base_fd);
-	layer_looked(s, id_of(again), again_fd);
+	expect_echo(s, depth, gone, again);
 }
 
 static void
