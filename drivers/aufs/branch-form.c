@@ -201,8 +201,9 @@ visit_entry(struct walk *w, struct frame *f, const char *name,
 	struct stat st;
 	int r;
 
+	/* A whiteout may have gone when its name was settled. */
 	if (fstatat(w->fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
-		return fail(err, "stat", name);
+		return errno == ENOENT ? 0 : fail(err, "stat", name);
 	if (is_device_0_0(&st))
 		return device_to_file(w->fd, name, err);
 	if (str_starts(name, PREFIX))

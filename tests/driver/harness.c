@@ -211,7 +211,7 @@ layer_fill(struct store *s, const char *id)
 	if (s->d->own_dir == NULL)
 		return layer_look(s, id);
 	ok(s->d->own_dir(s->h, id, &path, &whiteouts, &ok_err));
-	assert_int_equal(whiteouts, IMGD_WH_OVERLAY);
+	s->whiteouts = whiteouts;
 	return open_path(path);
 }
 
@@ -250,8 +250,13 @@ layer_looked(struct store *s, const char *id, int fd)
 void
 hide(struct store *s, int fd, const char *name)
 {
+	char marker[300];
+
+	(void)snprintf(marker, sizeof(marker), ".wh.%s", name);
 	if (s->d->own_dir == NULL)
 		ok(fs_remove_tree(fd, name, &ok_err));
+	else if (s->whiteouts == IMGD_WH_AUFS)
+		sys(mknodat(fd, marker, S_IFREG | 0444, 0));
 	else
 		sys(mknodat(fd, name, S_IFCHR, 0));
 }

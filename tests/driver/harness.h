@@ -25,6 +25,7 @@ struct store {
 	const struct imgd_driver *d;
 	void *h;
 	int n_fds; /* open before the test */
+	uint32_t whiteouts; /* of own_dir, once layer_fill has asked */
 	bool is_damaged; /* the test leaves problems behind */
 };
 
