@@ -6,7 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/xattr.h>
 #include <unistd.h>
 
 #include "core/mount.h"
@@ -232,7 +231,7 @@ take_set_trusted(struct pull_layer *l, struct message *m,
 		(strcmp(name, OPAQUE_XATTR) != 0 || !S_ISDIR(st.st_mode))))
 		return imgd_error_set(err, IMGD_E_PROTOCOL,
 		    "unpacker: refused to set %s", name);
-	if (fsetxattr(fd, name, value, len, 0) < 0)
+	if (fs_set_trusted(fd, name, value, len) < 0)
 		return imgd_error_set(err, errno, "set %s: %s", name,
 		    strerror(errno));
 	message_init(&out, UNPACK_TRUSTED_SET);

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include "lib/cleanup.h"
@@ -224,6 +225,16 @@ fs_write_all(int fd, const void *data, size_t len, struct imgd_error **err)
 		len -= (size_t)n;
 	}
 	return 0;
+}
+
+int
+fs_set_trusted(int fd, const char *name, const void *value, size_t len)
+{
+	if (fsetxattr(fd, name, value, len, 0) == 0)
+		return 0;
+	if (errno != EPERM || strcmp(name, "trusted.overlay.opaque") != 0)
+		return -1;
+	return fsetxattr(fd, "user.overlay.opaque", value, len, 0);
 }
 
 const char *

@@ -38,6 +38,14 @@ int fs_read_file(int dir_fd, const char *name, size_t max, char **ret_data,
 int fs_write_all(int fd, const void *data, size_t len,
     struct imgd_error **err);
 
+/*
+ * fsetxattr for trusted.*.  In a user namespace, where that is out of reach,
+ * overlayfs's mark of an opaque directory is set as user.overlay.opaque, where
+ * it looks for it when mounted with userxattr.
+ * Returns -1 and errno on failure.
+ */
+int fs_set_trusted(int fd, const char *name, const void *value, size_t len);
+
 /* "/proc/self/fd/N": a path that names what fd is open on. */
 const char *fs_fd_path(int fd, char buf[32]);
 

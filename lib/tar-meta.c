@@ -96,7 +96,7 @@ meta_set_trusted(struct tar_tree *t, int fd, const char *name,
 	if (t->params->set_trusted != NULL)
 		return t->params->set_trusted(t->params->ctx, fd, name, value,
 		    len, err);
-	if (fsetxattr(fd, name, value, len, 0) < 0)
+	if (fs_set_trusted(fd, name, value, len) < 0)
 		return fail_errno(err, name);
 	return 0;
 }

@@ -52,8 +52,9 @@ make_options(const struct aufs_stack *s)
 	size_t i, first = s->is_rw ? 1 : 0;
 
 	/* Devices and setuid programs of an image work, as on a mount of the
-	 * kernel's; fuse takes both away unless asked. */
-	strbuf_puts(&sb, s->is_rw ? "dev,suid" : "ro,dev,suid");
+	 * kernel's; fuse takes both away unless asked.  With its write cache
+	 * a file shows other times than the branch holds. */
+	strbuf_puts(&sb, s->is_rw ? "dev,suid,writeback=0" : "ro,dev,suid");
 	for (i = first; i < s->n_branches; i++)
 		strbuf_printf(&sb, "%sdiff/%s", i == first ? ",lowerdir=" :
 		    ":", s->branches[i]);

@@ -13,6 +13,7 @@
 #include "drivers/overlay/mount.h"
 #include "drivers/overlay/overlay.h"
 #include "drivers/overlay/probe.h"
+#include "drivers/overlay/quota.h"
 #include "lib/cleanup.h"
 #include "lib/fs-at.h"
 #include "lib/fs-type.h"
@@ -37,6 +38,8 @@ overlay_status(void *h, struct imgd_kv *kv, struct imgd_error **err)
 	kv->put(kv->ctx, "Supports d_type", r > 0 ? "true" : "false");
 	kv->put(kv->ctx, "Using metacopy", "false");
 	kv->put(kv->ctx, "userxattr", o->userxattr ? "true" : "false");
+	kv->put(kv->ctx, "Quota Enabled",
+	    quota_possible(o->sync_fd) ? "true" : "false");
 	return 0;
 }
 

@@ -26,6 +26,7 @@
 #include "drivers/overlay/mount.h"
 #include "drivers/overlay/overlay.h"
 #include "drivers/overlay/probe.h"
+#include "drivers/overlay/quota.h"
 #include "lib/cleanup.h"
 #include "lib/fs-at.h"
 #include "lib/fs-type.h"
@@ -190,8 +191,9 @@ overlay_narrow(void *h, uint32_t *threads, uint32_t *caps,
 	struct overlay *o = h;
 
 	(void)threads;
-	(void)caps;
 	(void)err;
+	if (!quota_possible(o->sync_fd))
+		*caps &= ~IMGD_CAP_QUOTA;
 	*max_depth = (uint32_t)overlay_max_lowers(o->ops, SHORT_SIZE - 1);
 	return 0;
 }
@@ -426,9 +428,25 @@ inherit_root(struct overlay *o, int diff_fd, const char *parent,
 	return tree_copy_dir_attrs(src_fd, diff_fd, err);
 }
 
+/* overlayfs makes files in work and moves them to diff: one project has
+ * both. */
+static int
+make_work(int layer_fd, int diff_fd, uint64_t quota_bytes,
+    struct imgd_error **err)
+{
+	cleanup_close int work_fd = fs_make_open_dir(layer_fd, "work", 0700,
+	    err);
+	const int fds[] = { diff_fd, work_fd };
+
+	if (work_fd < 0)
+		return work_fd;
+	return quota_bytes > 0 ? quota_limit(fds, 2, quota_bytes, err) : 0;
+}
+
 static int
 fill_layer(struct overlay *o, int layer_fd, const char *id,
-    const char *parent, uint32_t state, struct imgd_error **err)
+    const char *parent, uint32_t state, uint64_t quota_bytes,
+    struct imgd_error **err)
 {
 	cleanup_close int diff_fd = -EBADF;
 	int r;
@@ -438,7 +456,7 @@ fill_layer(struct overlay *o, int layer_fd, const char *id,
 		return diff_fd;
 	r = fs_make_dir(layer_fd, "merged", 0700, err);
 	if (r >= 0 && state == IMGD_STATE_RW)
-		r = fs_make_dir(layer_fd, "work", 0700, err);
+		r = make_work(layer_fd, diff_fd, quota_bytes, err);
 	if (r >= 0 && parent != NULL)
 		r = inherit_root(o, diff_fd, parent, err);
 	if (r >= 0)
@@ -446,9 +464,17 @@ fill_layer(struct overlay *o, int layer_fd, const char *id,
 	return r < 0 ? r : 0;
 }
 
+static uint32_t
+project_of(int layer_fd)
+{
+	cleanup_close int diff_fd = fs_open_dir(layer_fd, "diff", NULL);
+
+	return diff_fd >= 0 ? quota_project(diff_fd) : 0;
+}
+
 static int
 make_layer(struct overlay *o, const char *id, const char *parent,
-    uint32_t state, struct imgd_error **err)
+    uint32_t state, uint64_t quota_bytes, struct imgd_error **err)
 {
 	cleanup_close int layer_fd = -EBADF;
 	char target[32];
@@ -459,7 +485,7 @@ make_layer(struct overlay *o, const char *id, const char *parent,
 	    /* sealed_parent= */ state == IMGD_STATE_RW, err);
 	if (layer_fd < 0)
 		return layer_fd;
-	r = fill_layer(o, layer_fd, id, parent, state, err);
+	r = fill_layer(o, layer_fd, id, parent, state, quota_bytes, err);
 	if (r == 0)
 		r = layer_dirs_commit(&o->layers, id, err);
 	if (r == 0)
@@ -469,6 +495,7 @@ make_layer(struct overlay *o, const char *id, const char *parent,
 		target[n] = '\0';
 		(void)unlinkat(o->links_fd, target + 5, 0);
 	}
+	quota_lift(layer_fd, project_of(layer_fd));
 	layer_dirs_abort(&o->layers, id);
 	return r;
 }
@@ -495,7 +522,7 @@ overlay_create(void *h, const char *id, const char *parent,
     const struct imgd_layer_opts *opts, struct imgd_error **err)
 {
 	(void)opts;
-	return make_layer(h, id, parent, IMGD_STATE_STAGED, err);
+	return make_layer(h, id, parent, IMGD_STATE_STAGED, 0, err);
 }
 
 static int
@@ -504,8 +531,8 @@ overlay_create_rw(void *h, const char *id, const char *parent,
 {
 	int r;
 
-	(void)opts;
-	r = make_layer(h, id, parent, IMGD_STATE_RW, err);
+	r = make_layer(h, id, parent, IMGD_STATE_RW,
+	    opts != NULL ? opts->quota_bytes : 0, err);
 	/* No seal and no flush follows: a writable layer is complete now. */
 	return r < 0 ? r : sync_home(h, err);
 }
@@ -541,8 +568,10 @@ overlay_replace(void *h, const char *id, const char *with,
 static int
 overlay_remove(void *h, const char *id, struct imgd_error **err)
 {
+	cleanup_close int layer_fd = -EBADF;
 	struct overlay *o = h;
 	char name[SHORT_SIZE];
+	uint32_t project = 0;
 	bool has_short;
 	int r;
 
@@ -564,11 +593,17 @@ overlay_remove(void *h, const char *id, struct imgd_error **err)
 		r = unmount_layer(o, id, err);
 	if (r < 0)
 		return r;
+	layer_fd = layer_dirs_fd(&o->layers, id, NULL);
+	if (layer_fd >= 0)
+		project = project_of(layer_fd);
 	has_short = overlay_read_short(o, id, name, NULL) == 0;
 	r = layer_dirs_remove(&o->layers, id, err);
 	/* A crash before this line leaves a short name to open. */
 	if (r == 0 && has_short)
 		(void)unlinkat(o->links_fd, name, 0);
+	/* Not before: a layer that stays keeps its limit. */
+	if (r == 0)
+		quota_lift(o->sync_fd, project);
 	return r;
 }
 
@@ -624,7 +659,8 @@ overlay_own_dir(void *h, const char *id, char **ret_path,
 
 static struct imgd_driver overlay_driver = {
 	.threads = IMGD_THREADS_PER_LAYER,
-	.caps = IMGD_CAP_RW | IMGD_CAP_INDEPENDENT | IMGD_CAP_LIVE_CHECK,
+	.caps = IMGD_CAP_RW | IMGD_CAP_INDEPENDENT | IMGD_CAP_QUOTA |
+	    IMGD_CAP_LIVE_CHECK,
 	.max_depth = OVERLAY_MAX_LOWERS,
 	.name = "overlay",
 	.description = "directories stacked by the kernel's overlayfs",

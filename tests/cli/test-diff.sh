@@ -93,12 +93,18 @@ for driver in $drivers; do
 	imgd mount $driver "$dir/mnt" >/dev/null
 	(change "$dir/mnt") 2>"$dir/change-err"
 	ok "$driver: the changes are made" test ! -s "$dir/change-err"
+	sed 's/^/# /' "$dir/change-err"
+	# fuse-overlayfs does not keep a link's time when it copies it up.
+	cp "$dir/want" "$dir/$driver-want"
+	[ "$(stat -c %Y "$dir/mnt/link2")" = 1400000000 ] ||
+	    sed -i 's|^A /link3|C /link2\n&|' "$dir/$driver-want"
 	imgd diff $driver >"$dir/$driver"
 	ok "$driver: exactly they are told, while it is mounted" \
-	    diff "$dir/want" "$dir/$driver"
+	    diff "$dir/$driver-want" "$dir/$driver"
 	imgd umount $driver
 	imgd diff $driver >"$dir/$driver"
-	ok "$driver: and when it is not" diff "$dir/want" "$dir/$driver"
+	ok "$driver: and when it is not" \
+	    diff "$dir/$driver-want" "$dir/$driver"
 	imgd diff --json $driver | jq -r \
 	    'select(.Kind == 2).Path' >"$dir/json"
 	printf '/fifo\n/moved\n/opaque/old\n/opaque/sub\n' >"$dir/json-want"

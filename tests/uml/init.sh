@@ -28,7 +28,8 @@ modules=${imgd_modules:-/usr/lib/uml/modules}/$(uname -r)
 if [ -d "$modules" ]; then
 	mkdir -p /run/m/lib/modules
 	ln -s "$modules" /run/m/lib/modules/
-	for m in loop overlay dm_mod dm_thin_pool dm_flakey fuse; do
+	for m in loop overlay dm_mod dm_thin_pool dm_flakey fuse quota_v2 \
+	    aufs; do
 		modprobe -q -d /run/m "$m" 2>/dev/null
 	done
 fi
