@@ -1,6 +1,6 @@
 #!/bin/sh
-# The aufs driver: command-line tests of all drivers, a deep image, and a mount
-# whose server dies.
+# The aufs driver: command-line tests of all drivers, and a mount whose server
+# dies.
 # shellcheck disable=SC2154 # make check sets srcdir and builddir
 if [ -z "$(find "$builddir/stage" -name 'imgd-aufs-driver.so')" ]; then
 	echo "1..0 # SKIP built without the aufs driver"
@@ -13,8 +13,8 @@ trap 'rm -f "$out"' EXIT
 trap 'exit 1' HUP INT TERM
 IMGD_TEST_DRIVERS=aufs
 export IMGD_TEST_DRIVERS
-for script in test-pull-trees test-pull-awkward test-containers test-diff \
-    test-mount; do
+for script in test-pull-trees test-pull-awkward test-pull-deep \
+    test-containers test-diff test-mount; do
 	sh "$srcdir/tests/cli/$script.sh" >"$out" 2>/dev/null
 	subtest $script $? <"$out"
 done

@@ -5,7 +5,8 @@
 #     driver=NAME
 #     disk=FS        on a filesystem of its own, by loop or tmpfs; unset: on
 #                    that of the build directory
-#     in_uml=yes     in a user-mode kernel, whose disk has ext4
+#     in_uml=yes     in a user-mode kernel, whose disk has ext4; with disk=xfs
+#                    it has xfs that enforces limits of projects
 #     options="K=V …"
 #
 # and their names are the columns of the table that driver-table.sh prints.
@@ -32,9 +33,14 @@ if [ -n "${in_uml:-}" ]; then
 	trap 'uml_power_cut; rm -rf "$dir"' EXIT
 	trap 'exit 1' HUP INT TERM
 	truncate -s 6G "$dir/disk"
-	mkfs.ext4 -q "$dir/disk" || exit 99
-	uml_run "$dir/run" -d "$dir/disk" -t 1500 "$program" "$@" \
-	    --root /run/disk "$driver"
+	mkfs.${disk:-ext4} -q "$dir/disk" || exit 99
+	# The options of a mount cannot be changed later.
+	uml_run "$dir/run" -d "$dir/disk" -t 1500 sh -c '
+		[ "$1" != xfs ] || { umount /run/disk &&
+		    mount -o prjquota /dev/ubda /run/disk || exit 99; }
+		shift
+		exec "$@"' \
+	    sh "$disk" "$program" "$@" --root /run/disk "$driver"
 	exit
 fi
 

@@ -178,6 +178,8 @@ small="--driver-opt dm.loopdatasize=2G --driver-opt dm.basesize=500M"
 try devmapper-ext4 devmapper "$small --driver-opt dm.fs=ext4"
 try devmapper-xfs devmapper "$small --driver-opt dm.fs=xfs"
 try overlay overlay ""
+try aufs aufs ""
 try btrfs btrfs ""
+try vfs vfs ""
 echo "1..$n"
 [ $n_bad -eq 0 ]
