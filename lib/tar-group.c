@@ -6,14 +6,17 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <string.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "lib/cleanup.h"
 #include "lib/strbuf.h"
 #include "lib/tar-tree.h"
 
-/* A search of the parent's tree for the names of one file. */
+/* A search of the parent's tree for the names of one file; st is NULL: a look
+ * at every name there is. */
 struct search {
 	struct tar_tree *tree;
 	const struct stat *st; /* of the file, there */
@@ -94,7 +97,7 @@ look_at(struct search *s, const struct tar_dir *lower, const char *name,
 	size_t len;
 	int r;
 
-	if (++s->tree->n_searched > LIMIT_LINK_SEARCH)
+	if (s->st != NULL && ++s->tree->n_searched > LIMIT_LINK_SEARCH)
 		return imgd_error_set(err, IMGD_E_LIMIT,
 		    "the search for hard links of the parent layer exceeds "
 		    "%d names", LIMIT_LINK_SEARCH);
@@ -104,7 +107,8 @@ look_at(struct search *s, const struct tar_dir *lower, const char *name,
 		r = tree_join(lower, name, path, &len, err);
 		return r < 0 ? r : push(s, path, len, err);
 	}
-	if (st.st_ino != s->st->st_ino || st.st_dev != s->st->st_dev)
+	if (s->st == NULL || st.st_ino != s->st->st_ino ||
+	    st.st_dev != s->st->st_dev)
 		return 0;
 	s->n_found++;
 	return link_name(s, lower, name, err);
@@ -139,6 +143,44 @@ search_dir(struct search *s, int parent_fd, const char *path,
 			return r;
 	}
 	return errno != 0 ? fail_errno(err, path) : 0;
+}
+
+/* A filesystem in user space may count only those names that it was asked
+ * for: fuse-overlayfs does.  Ask for each, once. */
+static int
+make_links_count(struct tar_tree *t, struct imgd_error **err)
+{
+	struct search s = { .tree = t, .todo = STRBUF_INIT };
+	char path[LIMIT_PATH_BYTES + 1];
+	int parent_fd = tree_parent(t, err);
+	struct statfs fs;
+	int r;
+
+	if (parent_fd < 0)
+		return parent_fd;
+	if (fstatfs(parent_fd, &fs) < 0)
+		return fail_errno(err, "/");
+	r = fs.f_type == FUSE_SUPER_MAGIC ? push(&s, "", 0, err) : 0;
+	while (r >= 0 && pop(&s, path))
+		r = search_dir(&s, parent_fd, path, err);
+	strbuf_done(&s.todo);
+	t->has_true_links = r >= 0;
+	return r < 0 ? r : 0;
+}
+
+int
+group_stat(struct tar_tree *t, int lower_fd, const char *base,
+    struct stat *ret, struct imgd_error **err)
+{
+	if (!t->has_true_links) {
+		int r = make_links_count(t, err);
+
+		if (r < 0)
+			return r;
+	}
+	if (fstatat(lower_fd, base, ret, AT_SYMLINK_NOFOLLOW) == 0)
+		return 1;
+	return errno == ENOENT ? 0 : fail_errno(err, base);
 }
 
 int

@@ -53,6 +53,7 @@ struct tar_tree {
 	bool is_full;   /* DELETE on a parent's copy */
 	int parent_fd;  /* borrowed; -EBADF until asked for */
 	uint64_t n_searched; /* names of the parent looked at by group_copy_up */
+	bool has_true_links; /* the parent's link counts can be believed */
 	bool has_copies;    /* any TAG_COPIED */
 	bool has_whiteouts; /* any TAG_WHITEOUT */
 	bool has_root_entry;
@@ -145,6 +146,11 @@ bool tree_is_whited_out(const struct tar_tree *t, const struct tar_dir *dir,
 int tree_parent(struct tar_tree *t, struct imgd_error **err);
 
 /* ---- tar-group.c ---- */
+
+/* fstatat in the parent's directory lower_fd, with a link count that holds.
+ * Returns 1, or 0 if there is no such file. */
+int group_stat(struct tar_tree *t, int lower_fd, const char *base,
+    struct stat *ret, struct imgd_error **err);
 
 /*
  * The file base in dir_fd has been copied from the parent's, of state

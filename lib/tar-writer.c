@@ -336,10 +336,11 @@ copy_up_target(struct tar_writer *w, struct tar_dir *dir, const char *base,
 	int r;
 
 	r = tree_lower_dir(t, dir->path, dir->len, &lower_fd, err);
+	if (r > 0)
+		r = group_stat(t, lower_fd, base, &st, err);
 	if (r < 0)
 		return r;
-	if (r == 0 ||
-	    fstatat(lower_fd, base, &st, AT_SYMLINK_NOFOLLOW) < 0)
+	if (r == 0)
 		return refuse(err, "the hard link's target is missing");
 	if (S_ISDIR(st.st_mode))
 		return refuse(err, "a hard link to a directory");

@@ -156,10 +156,13 @@ open_sub(struct aufs *a, const char *name, int *ret_fd,
 static int
 open_all(struct aufs *a, struct imgd_error **err)
 {
+	bool read_only = (a->env->flags & IMGD_OPEN_READONLY) != 0;
 	int r = a->sync_fd = fs_open_dir(a->env->home_fd, ".", err);
 
 	if (r >= 0)
 		r = fs_real_path(a->sync_fd, &a->home, err);
+	if (r >= 0 && !read_only)
+		r = aufs_unmount_trials(a, err);
 	if (r >= 0)
 		r = layer_dirs_open(&a->layers, a->env, "records", err);
 	if (r >= 0)
@@ -168,7 +171,7 @@ open_all(struct aufs *a, struct imgd_error **err)
 		r = open_sub(a, "layers", &a->lists_fd, err);
 	if (r >= 0)
 		r = open_sub(a, "mnt", &a->mnt_fd, err);
-	if (r >= 0 && (a->env->flags & IMGD_OPEN_READONLY) == 0)
+	if (r >= 0 && !read_only)
 		r = aufs_sweep(a, /* remove= */ true, NULL, NULL, err);
 	return r < 0 ? r : 0;
 }

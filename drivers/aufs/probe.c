@@ -1,6 +1,7 @@
 /* Whether aufs branches can be shown here, and by what: found by doing it. */
 #include "config.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdint.h>
@@ -380,6 +381,35 @@ aufs_probe(const struct imgd_env *env, struct imgd_error **err)
 	    ? aufs_kernel_probe(&aufs_host_ops, env->home_fd, env->run_dir,
 		&limits, err)
 	    : aufs_fuse_probe(&aufs_host_ops, env->home_fd, err);
+}
+
+int
+aufs_unmount_trials(struct aufs *a, struct imgd_error **err)
+{
+	cleanup_closedir DIR *d = NULL;
+	struct dirent *de;
+	int fd = fs_open_dir(a->sync_fd, ".", err);
+
+	if (fd < 0)
+		return fd;
+	d = fdopendir(fd);
+	if (d == NULL) {
+		(void)close(fd);
+		return no_memory(err);
+	}
+	while ((de = readdir(d)) != NULL) {
+		cleanup_free char *target = NULL;
+
+		if (strncmp(de->d_name, LAYER_PROBE_PREFIX,
+			strlen(LAYER_PROBE_PREFIX)) != 0)
+			continue;
+		if (asprintf(&target, "%s/%s/mnt", a->home, de->d_name) < 0) {
+			target = NULL;
+			return no_memory(err);
+		}
+		(void)a->ops->umount(target, MNT_DETACH | UMOUNT_NOFOLLOW);
+	}
+	return 0;
 }
 
 /*

@@ -618,6 +618,25 @@ status_has_the_classic_fields(void **state)
 	assert_int_equal(n, 5);
 }
 
+static void
+trial_of_a_killed_probe_goes_at_the_next_open(void **state)
+{
+	struct store *s = *state;
+	char dir[300], target[320];
+
+	(void)snprintf(dir, sizeof(dir), "%s/probe-0123456789abcdef",
+	    s->env.home);
+	(void)snprintf(target, sizeof(target), "%s/mnt", dir);
+	assert_int_equal(mkdir(dir, 0700), 0);
+	assert_int_equal(mkdir(target, 0700), 0);
+	assert_int_equal(mount("tmpfs", target, "tmpfs", 0, NULL), 0);
+	store_reopen(s, IMGD_OPEN_READONLY);
+	assert_int_equal(access(target, F_OK), 0);
+	store_reopen(s, 0);
+	assert_int_equal(access(dir, F_OK), -1);
+	assert_int_equal(errno, ENOENT);
+}
+
 #define unit_case(f)                                                         \
 	cmocka_unit_test_setup_teardown(f, store_setup, store_teardown)
 
@@ -637,6 +656,7 @@ main(void)
 		unit_case(check_tells_of_a_dead_mount),
 		unit_case(half_mount_is_not_taken_over),
 		unit_case(parts_without_record_are_swept),
+		unit_case(trial_of_a_killed_probe_goes_at_the_next_open),
 		unit_case(wrong_list_is_told_and_repaired),
 		unit_case(opaque_root_ends_the_stack),
 		unit_case(options_are_checked),

@@ -34,6 +34,7 @@ if [ -d "$modules" ]; then
 	done
 fi
 ip link set lo up 2>/dev/null
+ulimit -n 4096
 
 mkdir -p /run/disk
 [ ! -b /dev/ubda ] || mount /dev/ubda /run/disk || echo "# no disk" >&2
