@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "core/driver-call.h"
+#include "core/driver-probe.h"
 #include "lib/cleanup.h"
 #include "lib/digest.h"
 #include "lib/fs-at.h"
@@ -288,7 +289,7 @@ driver_probe(const char *name, const struct driver_open_params *params,
 	r = prepare(name, params, &d, err);
 	if (r < 0)
 		return r;
-	r = d->info.table.probe(&d->env, err);
+	r = probe_apart(&d->info.table, &d->env, err);
 	r = finish(d, "probe", NULL, r, err);
 	/* What was not there before goes again; a used home stays. */
 	(void)rmdir(d->home);
@@ -307,7 +308,7 @@ driver_open(const char *name, const struct driver_open_params *params,
 	if (r < 0)
 		return r;
 	t = &d->info.table;
-	r = t->probe(&d->env, err);
+	r = probe_apart(t, &d->env, err);
 	r = finish(d, "probe", NULL, r, err);
 	if (r < 0) {
 		(void)rmdir(d->home);
