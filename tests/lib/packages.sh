@@ -13,7 +13,7 @@ util-linux"
 
 # user-mode-linux and kmod: a kernel with a device-mapper, in a process.
 TEST_PACKAGES="acl attr binutils bsdutils btrfs-progs dmsetup e2fsprogs
-fuse-overlayfs iproute2 jq kmod libcap2-bin libcmocka-dev mandoc openssl
+fuse-overlayfs g++ iproute2 jq kmod libcap2-bin libcmocka-dev mandoc openssl
 sqlite3 thin-provisioning-tools umoci user-mode-linux valgrind xfsprogs"
 
 policy=/usr/sbin/policy-rc.d
