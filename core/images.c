@@ -222,7 +222,7 @@ job_rmi(struct job *job, struct imgd_error **err)
 	int r = 0;
 
 	if (driver != NULL) {
-		r = driver_load(driver, &info, err);
+		r = store_load_driver(e->store, driver, &info, err);
 		if (r < 0)
 			return r;
 		driver = info.table.name;

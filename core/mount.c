@@ -141,7 +141,8 @@ plan_container(struct job *job, struct mount_plan *p, struct imgd_error **err)
 	if (r < 0)
 		return imgd_error_set(err, -r, "%s", imgd_error_msg(why));
 	if (driver != NULL) {
-		r = driver_load(driver, &info, err);
+		r = store_load_driver(job->engine->store, driver, &info,
+		    err);
 		if (r < 0)
 			return r;
 		if (strcmp(info.table.name, row.driver) != 0)

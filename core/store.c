@@ -168,7 +168,7 @@ choose(struct store *s, char **ret, struct imgd_error **err)
 
 /* The open driver of that own name, opened if need be; under s->mutex. */
 static int
-get_driver(struct store *s, const char *typed, const char *name,
+get_driver(struct store *s, const char *path, const char *name,
     struct driver **ret, struct imgd_error **err)
 {
 	struct driver_open_params p;
@@ -182,7 +182,7 @@ get_driver(struct store *s, const char *typed, const char *name,
 		return imgd_error_set(err, EMFILE, "too many drivers in use");
 	if (i == s->n_drivers) {
 		open_params(s, &p);
-		r = driver_open(typed, &p, &s->drivers[i], err);
+		r = driver_open(path, &p, &s->drivers[i], err);
 		if (r < 0)
 			return r;
 		s->n_drivers++;
@@ -196,6 +196,7 @@ store_driver(struct store *s, const char *name, struct driver **ret,
     struct imgd_error **err)
 {
 	cleanup(driver_info_done) struct driver_info info = { 0 };
+	struct driver *d = NULL;
 	int r = 0;
 
 	/* Probing is done under the lock, too: once, not once per job. */
@@ -207,9 +208,13 @@ store_driver(struct store *s, const char *name, struct driver **ret,
 	}
 	/* Resolves aliases and paths to the driver's own name. */
 	if (r >= 0)
-		r = driver_load(name, &info, err);
+		r = store_load_driver(s, name, &info, err);
 	if (r >= 0)
-		r = get_driver(s, name, info.table.name, ret, err);
+		r = get_driver(s, info.path, info.table.name, &d, err);
+	if (r >= 0 && strchr(name, '/') != NULL && !s->is_readonly)
+		r = store_note_module(s, &info, err);
+	if (r >= 0)
+		*ret = d;
 	pthread_mutex_unlock(&s->mutex);
 	return r;
 }
@@ -245,7 +250,7 @@ list_has(const char *list, const char *name)
 
 /* Of a comma-separated list of drivers those that have caps; malloc'ed. */
 static int
-filter_able(const char *list, uint32_t caps, char **ret,
+filter_able(struct store *s, const char *list, uint32_t caps, char **ret,
     struct imgd_error **err)
 {
 	cleanup_free char *copy = strdup(list);
@@ -258,7 +263,7 @@ filter_able(const char *list, uint32_t caps, char **ret,
 		cleanup(driver_info_done) struct driver_info info = { 0 };
 
 		/* One that cannot be loaded fails where it is used. */
-		if (caps == 0 || (driver_load(name, &info, NULL) >= 0 &&
+		if (caps == 0 || (store_load_driver(s, name, &info, NULL) >= 0 &&
 				     (info.table.caps & caps) == caps))
 			strbuf_printf(&able, "%s%s", able.len > 0 ? "," : "",
 			    name);
@@ -308,7 +313,7 @@ store_image_driver(struct store *s, const char *image, const char *name,
 	if (r < 0)
 		return r;
 	if (name != NULL && *name != '\0') {
-		r = driver_load(name, &info, err);
+		r = store_load_driver(s, name, &info, err);
 		if (r < 0)
 			return r;
 		if (!list_has(held, info.table.name))
@@ -322,7 +327,7 @@ store_image_driver(struct store *s, const char *image, const char *name,
 	if (*held == '\0')
 		return imgd_error_set(err, ENOENT,
 		    "image %.19s is in no driver", image);
-	r = filter_able(held, caps, &able, err);
+	r = filter_able(s, held, caps, &able, err);
 	if (r < 0)
 		return r;
 	if (*able == '\0')

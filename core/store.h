@@ -46,6 +46,17 @@ store_closep(struct store **s)
 }
 
 /*
+ * driver_load for a name that the store may know: one whose module was once
+ * given by path, and is not installed.
+ */
+int store_load_driver(struct store *s, const char *name,
+    struct driver_info *ret, struct imgd_error **err);
+
+/* Remember that the module of info is where it is. */
+int store_note_module(struct store *s, const struct driver_info *info,
+    struct imgd_error **err);
+
+/*
  * The open driver of that name, opened on first use.  name NULL: the store's
  * choice: configured, else what the store already uses, else the first of
  * the probe order that works.  Owned by the store.
