@@ -1,56 +1,37 @@
 #!/bin/sh
 # shellcheck disable=SC2154 # make check sets srcdir and builddir
-# The driver that opens imgd-driver(3) compiles against the installed headers
-# alone, offers its one symbol, and passes the conformance suite.
+# imgd-driver(3) opens with a whole driver, which is the smallest example; the
+# suite is run on that one.
 set -u
 dir=$(mktemp -d "$builddir/example-driver-XXXXXX") || exit 99
 trap 'rm -rf "$dir"' EXIT
 ${AWK:-awk} '/^\.Bd -literal/ && !seen { on = seen = 1; next }
     on && /^\.Ed/ { on = 0 }
     on { sub(/^\\&/, ""); gsub(/\\e/, "\\"); print }' \
-    "$srcdir/man/imgd-driver.3" >"$dir/example.c"
+    "$srcdir/man/imgd-driver.3" >"$dir/copies.c"
 
-if grep -q IMGD_REGISTER_DRIVER "$dir/example.c"; then
+if grep -q IMGD_REGISTER_DRIVER "$dir/copies.c"; then
 	echo "ok 1 - the page opens with a driver"
 else
 	echo "not ok 1 - the page opens with a driver"
 fi
-if ${CC:-cc} -std=c99 -pedantic -Wall -Wextra -Werror -fPIC -shared \
-    -I"$srcdir/include" -o "$dir/example.so" "$dir/example.c" \
-    >"$dir/log" 2>&1; then
-	echo "ok 2 - it compiles against the headers alone"
+if diff "$srcdir/examples/driver-minimal/copies.c" "$dir/copies.c" \
+    >"$dir/log"; then
+	echo "ok 2 - it is the example driver-minimal"
 else
-	echo "not ok 2 - it compiles against the headers alone"
+	echo "not ok 2 - it is the example driver-minimal"
 	sed 's/^/# /' "$dir/log"
 fi
-if nm -D --defined-only "$dir/example.so" 2>/dev/null |
-    grep -q ' imgd_driver_init$'; then
-	echo "ok 3 - it exports imgd_driver_init"
+# What a reader is told to type there works with what is installed.
+include=$(dirname "$(dirname "$(find "$builddir/stage" \
+    -path '*/imgd/driver.h')")")
+program=$(find "$builddir/stage" -path '*/bin/imgd')
+if (cd "$dir" && ${CC:-cc} -std=c99 -fPIC -shared -I"$include" \
+    -o imgd-copies-driver.so copies.c &&
+    "$program" driver info ./imgd-copies-driver.so) >"$dir/log" 2>&1; then
+	echo "ok 3 - it compiles and loads"
 else
-	echo "not ok 3 - it exports imgd_driver_init"
-fi
-printf '#include "imgd/driver.h"\nextern int not_empty;\n' >"$dir/h.c"
-if ${CC:-cc} -std=c90 -pedantic -Wall -Wextra -Werror -fsyntax-only \
-    -I"$srcdir/include" "$dir/h.c" 2>"$dir/log"; then
-	echo "ok 4 - the headers compile as C90"
-else
-	echo "not ok 4 - the headers compile as C90"
+	echo "not ok 3 - it compiles and loads"
 	sed 's/^/# /' "$dir/log"
 fi
-# It passes the suite as it stands: eight functions make a driver.
-program=$(find "$builddir/stage" -path '*/bin/imgd' | head -n 1)
-name=$(sed -n 's/.*\.name = "\(.*\)".*/\1/p' "$dir/example.c")
-mv "$dir/example.so" "$dir/imgd-$name-driver.so"
-if "$program" driver test --root "$dir" "$dir/imgd-$name-driver.so" \
-    >"$dir/log" 2>/dev/null; then
-	echo "ok 5 - it passes the conformance suite"
-else
-	echo "not ok 5 - it passes the conformance suite"
-	sed 's/^/# /' "$dir/log"
-fi
-if [ "$(grep -c '^ok ' "$dir/log")" -gt 50 ]; then
-	echo "ok 6 - more than fifty cases of it"
-else
-	echo "not ok 6 - more than fifty cases of it"
-fi
-echo "1..6"
+echo "1..3"

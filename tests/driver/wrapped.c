@@ -2,6 +2,9 @@
  * A driver around vfs, to try the conformance suite: it is as good as vfs,
  * but for one fault that an option "wrapped.fault=NAME" chooses.  It also
  * tells changes itself.  The module of vfs lies beside its own.
+ *
+ * Its faults break a driver's promises in silence, and so know what vfs keeps
+ * where; examples/driver-fault fails openly, around any driver.
  */
 #include "config.h"
 
