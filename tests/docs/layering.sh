@@ -30,6 +30,7 @@ allow() {
 
 allow include imgd/
 allow lib imgd/ lib/
+allow examples imgd/
 allow registry imgd/ lib/ registry/
 allow tagstore imgd/ lib/ tagstore/
 for driver in drivers/*/; do
