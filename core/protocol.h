@@ -46,14 +46,20 @@ enum {
 #define SPAWN_UNPACKER 1u
 #define SPAWN_PACKER   2u
 
-/* ---- engine and puller ---- */
+/*
+ * ---- engine and puller, or what else a pull's source is ----
+ *
+ * The source sends documents and RESOLVED, then serves orders until the socket
+ * closes.
+ */
 enum {
 	/* engine, first: session parameters, see puller_params_put */
 	PULLER_START = 200,
-	/* engine: u32 layer, str blob digest, u64 size, str media type,
-	 * u32 n, n str urls, fd to write the tar to */
+	/* engine: u32 layer, str blob digest ("": no manifest names one), u64
+	 * size, str media type, u32 n, n str urls, fd to write the tar to */
 	PULLER_FETCH,
-	/* puller: u32 enum registry_doc, str media type, str digest, bytes */
+	/* puller: u32 enum registry_doc, str media type, str digest, bytes; a
+	 * source whose images may lack a manifest begins with the config */
 	PULLER_DOC,
 	/* puller: str digest; the name still means the digest known */
 	PULLER_UNCHANGED,
@@ -68,7 +74,10 @@ enum {
 	/* puller: error; no further message follows */
 	PULLER_FAILED,
 	/* puller, for "all tags": str tag; then PULLER_RESOLVED with "" */
-	PULLER_TAG
+	PULLER_TAG,
+	/* source, after the documents: u32 n, n u64 sizes of the layers' tars
+	 * (0: unknown), base first */
+	PULLER_SIZES
 };
 
 /* ---- engine and unpacker ---- */

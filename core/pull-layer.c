@@ -128,10 +128,13 @@ open_layer_fds(struct pull *p, struct pull_layer *l, struct layer_fds *f,
 static int
 order_blob(struct pull *p, size_t index, int write_fd, struct imgd_error **err)
 {
+	static const struct descriptor none = { .digest = "" };
 	const struct descriptor *d = p->layers[index].blob;
 	struct message m;
 	size_t i;
 
+	if (d == NULL)
+		d = &none;
 	message_init(&m, PULLER_FETCH);
 	message_put_u32(&m, (uint32_t)index);
 	message_put_str(&m, d->digest);
@@ -141,7 +144,7 @@ order_blob(struct pull *p, size_t index, int write_fd, struct imgd_error **err)
 	for (i = 0; i < d->n_urls && i < 16; i++)
 		message_put_str(&m, d->urls[i]);
 	message_put_fd(&m, write_fd);
-	return message_send(p->puller_sock, &m, err);
+	return message_send(p->source_sock, &m, err);
 }
 
 static int
@@ -349,14 +352,14 @@ layer_complete(struct pull *p, size_t index, struct imgd_error **err)
 
 	/* An end of file alone is no end of layer: both must have counted
 	 * the same bytes. */
-	if (l->blob_bytes != l->blob->size_bytes)
+	if (!p->source->gives_tars && l->blob_bytes != l->blob->size_bytes)
 		return imgd_error_set(err, IMGD_E_DIGEST,
 		    "the blob has %ju bytes, the manifest says %ju",
 		    (uintmax_t)l->blob_bytes, (uintmax_t)l->blob->size_bytes);
 	if (l->fetched_tar_bytes != l->tar_bytes)
 		return imgd_error_set(err, IMGD_E_PROTOCOL,
-		    "the puller sent %ju bytes, the unpacker read %ju",
-		    (uintmax_t)l->fetched_tar_bytes, (uintmax_t)l->tar_bytes);
+		    "the %s sent %ju bytes, the unpacker read %ju",
+		    p->source->name, (uintmax_t)l->fetched_tar_bytes, (uintmax_t)l->tar_bytes);
 	close_fd(&l->sock);
 	worker_wait(&l->pidfd, EXIT_WAIT_MS);
 	r = put_all(p, index, err);

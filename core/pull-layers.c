@@ -78,7 +78,7 @@ look_at_foreign(struct pull *p)
 			l->state = LAYER_SEALED;
 			l->content_bytes = l->flight->content_bytes;
 			l->tar_bytes = l->flight->tar_bytes;
-			status = "Pull complete";
+			status = p->source->done;
 		} else if (l->flight->state == FLIGHT_ORPHAN) {
 			l->flight->state = FLIGHT_ACTIVE;
 			l->state = LAYER_WAITING;
@@ -121,7 +121,7 @@ advance_layer(struct pull *p, size_t i, bool is_lowest, size_t *n_running,
 	if (r >= 0 && l->state == LAYER_UNPACKED && parent_is_done(p, i)) {
 		r = layer_seal(p, i, err);
 		if (r >= 0)
-			pull_set_progress(p, i, "Pull complete", 0, 0);
+			pull_set_progress(p, i, p->source->done, 0, 0);
 	}
 	if (r >= 0 && l->state == LAYER_RUNNING && l->wants_parent &&
 	    !l->has_parent && parent_is_done(p, i) &&
@@ -130,8 +130,8 @@ advance_layer(struct pull *p, size_t i, bool is_lowest, size_t *n_running,
 	if (r >= 0 && l->state == LAYER_WAITING && may_begin(p, i) &&
 	    (is_lowest || *n_running < limit) &&
 	    take_slot(p, l, is_lowest)) {
-		pull_set_progress(p, i, "Downloading", 0,
-		    l->blob->size_bytes);
+		pull_set_progress(p, i, p->source->fetching, 0,
+		    l->expected_bytes);
 		r = layer_begin(p, i, err);
 	}
 	*n_running += l->state == LAYER_RUNNING;
@@ -172,19 +172,20 @@ layer_index(struct pull *p, struct message *m, size_t *ret_index,
 	if (i >= p->n_layers || p->layers[i].state != LAYER_RUNNING ||
 	    p->layers[i].is_fetched)
 		return imgd_error_set(err, IMGD_E_PROTOCOL,
-		    "puller: spoke of layer %u", (unsigned int)i);
+		    "%s: spoke of layer %u", p->source->name,
+		    (unsigned int)i);
 	*ret_index = i;
 	return 0;
 }
 
 /*
- * Read one message of the puller.
+ * Read one message of the source.
  *
  * A layer's failure is an error with *ret_failed set; if it failed only
  * because its unpacker is gone, the unpacker tells why: 0.
  */
 static int
-hear_puller(struct pull *p, size_t *ret_failed, struct imgd_error **err)
+hear_source(struct pull *p, size_t *ret_failed, struct imgd_error **err)
 {
 	cleanup(message_done) struct message m;
 	struct pull_layer *l;
@@ -193,9 +194,10 @@ hear_puller(struct pull *p, size_t *ret_failed, struct imgd_error **err)
 	int r;
 
 	message_init(&m, 0);
-	r = message_recv(p->puller_sock, PROTOCOL_MAX_BYTES, &m, err);
+	r = message_recv(p->source_sock, PROTOCOL_MAX_BYTES, &m, err);
 	if (r == 0)
-		r = imgd_error_set(err, EPIPE, "the puller died");
+		r = imgd_error_set(err, EPIPE, "the %s died",
+		    p->source->name);
 	if (r < 0)
 		return r;
 	if (m.type == PULLER_FAILED)
@@ -207,14 +209,14 @@ hear_puller(struct pull *p, size_t *ret_failed, struct imgd_error **err)
 	switch (m.type) {
 	case PULLER_PROGRESS:
 		bytes = message_get_u64(&m);
-		pull_set_progress(p, i, "Downloading", bytes,
-		    l->blob->size_bytes);
+		pull_set_progress(p, i, p->source->fetching, bytes,
+		    l->expected_bytes);
 		return message_end(&m, err);
 	case PULLER_LAYER_DONE:
 		l->is_fetched = true;
 		l->blob_bytes = message_get_u64(&m);
 		l->fetched_tar_bytes = message_get_u64(&m);
-		pull_set_progress(p, i, "Download complete", 0, 0);
+		pull_set_progress(p, i, p->source->fetched, 0, 0);
 		return message_end(&m, err);
 	case PULLER_LAYER_FAILED: {
 		cleanup_error struct imgd_error *why = NULL;
@@ -227,23 +229,24 @@ hear_puller(struct pull *p, size_t *ret_failed, struct imgd_error **err)
 	}
 	default:
 		return imgd_error_set(err, IMGD_E_PROTOCOL,
-		    "puller: unexpected message %u", (unsigned int)m.type);
+		    "%s: unexpected message %u", p->source->name,
+		    (unsigned int)m.type);
 	}
 }
 
 /*
- * An unpacker failed.  If that is because its tar was cut short, the puller
+ * An unpacker failed.  If that is because its tar was cut short, the source
  * has said why before it closed the pipe: that is the better word.
  */
 static int
 explain(struct pull *p, size_t index, int code, struct imgd_error **err)
 {
-	struct pollfd fd = { .fd = p->puller_sock, .events = POLLIN };
+	struct pollfd fd = { .fd = p->source_sock, .events = POLLIN };
 
 	while (poll(&fd, 1, 0) > 0) {
 		cleanup_error struct imgd_error *why = NULL;
 		size_t failed = p->n_layers;
-		int r = hear_puller(p, &failed, &why);
+		int r = hear_source(p, &failed, &why);
 
 		if (r < 0 && (failed == index || failed == p->n_layers)) {
 			imgd_error_free(*err);
@@ -293,14 +296,14 @@ step(struct pull *p, struct pollfd *fds, size_t *ret_failed,
 	r = advance(p, ret_failed, err);
 	if (r != 0)
 		return r;
-	fds[0] = (struct pollfd) { .fd = p->puller_sock, .events = POLLIN };
+	fds[0] = (struct pollfd) { .fd = p->source_sock, .events = POLLIN };
 	for (i = 0; i < p->n_layers; i++)
 		fds[1 + i] = (struct pollfd) { .fd = p->layers[i].sock,
 			.events = POLLIN };
 	if (poll(fds, p->n_layers + 1, LOOK_MS) <= 0)
 		return 0;
 	if (fds[0].revents != 0) {
-		r = hear_puller(p, ret_failed, err);
+		r = hear_source(p, ret_failed, err);
 		if (r < 0)
 			return r;
 	}

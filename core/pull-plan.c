@@ -1,4 +1,4 @@
-/* From the registry's documents to rows: what there is to do. */
+/* From the source's documents to rows: what there is to do. */
 #include "config.h"
 
 #include <errno.h>
@@ -56,12 +56,12 @@ take_manifest(struct pull *p, struct expectation *x, const char *media_type,
 	cleanup(manifest_freep) struct manifest *m = NULL;
 	const struct descriptor *entry;
 	struct platform want;
-	bool has_want = p->params.platform[0] != '\0';
+	bool has_want = p->platform[0] != '\0';
 	int r;
 
 	r = manifest_parse(media_type, data, len, &m, err);
 	if (r >= 0 && has_want)
-		r = platform_parse(p->params.platform, &want, err);
+		r = platform_parse(p->platform, &want, err);
 	if (r < 0)
 		return r;
 	if (m->kind == MANIFEST_INDEX) {
@@ -90,15 +90,15 @@ check_platform(struct pull *p, struct imgd_error **err)
 	struct platform want;
 	int r;
 
-	if (p->params.platform[0] == '\0' || have->os[0] == '\0')
+	if (p->platform[0] == '\0' || have->os[0] == '\0')
 		return 0;
-	r = platform_parse(p->params.platform, &want, err);
+	r = platform_parse(p->platform, &want, err);
 	if (r < 0)
 		return r;
 	if (platform_rank(&want, have) < 0)
 		return imgd_error_set(err, IMGD_E_PLATFORM,
 		    "the image is for %s, not for %s",
-		    platform_format(have, text), p->params.platform);
+		    platform_format(have, text), p->platform);
 	return 0;
 }
 
@@ -108,24 +108,30 @@ take_config(struct pull *p, const char *digest, const void *data, size_t len,
 {
 	int r;
 
+	if (p->expected_id[0] != '\0' && strcmp(digest, p->expected_id) != 0)
+		return imgd_error_set(err, IMGD_E_DIGEST,
+		    "config: digest mismatch: expected %s, got %s",
+		    p->expected_id, digest);
 	r = image_config_parse(data, len, &p->config, err);
 	if (r >= 0)
 		r = check_platform(p, err);
-	if (r >= 0)
+	if (r >= 0 && p->manifest != NULL)
 		r = manifest_check_config(p->manifest, p->config, err);
 	if (r >= 0)
 		r = keep_bytes(&p->image.config, &p->image.config_len, data,
 		    len, err);
 	if (r < 0)
 		return r;
+	if (p->image.manifest_type == NULL)
+		p->image.manifest_type = strdup("");
 	p->image.id = strdup(digest);
-	return p->image.id != NULL
+	return p->image.id != NULL && p->image.manifest_type != NULL
 	    ? 0
 	    : imgd_error_set(err, ENOMEM, "out of memory");
 }
 
-/* The puller has checked these too; here it is done by somebody who cannot be
- * talked to by the registry. */
+/* The source has checked these too; here it is done by somebody who cannot be
+ * talked to from outside. */
 static int
 take_doc(struct pull *p, struct expectation *x, struct message *m,
     struct imgd_error **err)
@@ -133,10 +139,11 @@ take_doc(struct pull *p, struct expectation *x, struct message *m,
 	char digest[DIGEST_STR_SIZE];
 	const char *media_type, *claimed;
 	const void *data;
+	uint32_t kind;
 	size_t len;
 	int r;
 
-	(void)message_get_u32(m);
+	kind = message_get_u32(m);
 	media_type = message_get_str(m);
 	claimed = message_get_str(m);
 	data = message_get_bytes(m, &len);
@@ -148,7 +155,10 @@ take_doc(struct pull *p, struct expectation *x, struct message *m,
 	if (x->n_docs++ > 4 || p->config != NULL ||
 	    strcmp(claimed, digest) != 0)
 		return imgd_error_set(err, IMGD_E_PROTOCOL,
-		    "puller: unexpected document %s", digest);
+		    "%s: unexpected document %s", p->source->name, digest);
+	if (x->n_docs == 1 && kind == REGISTRY_DOC_CONFIG &&
+	    p->source->may_lack_manifest)
+		x->is_config = true;
 	if (x->digest[0] != '\0' && strcmp(digest, x->digest) != 0)
 		return imgd_error_set(err, IMGD_E_DIGEST,
 		    "%s: digest mismatch: expected %s, got %s",
@@ -158,7 +168,7 @@ take_doc(struct pull *p, struct expectation *x, struct message *m,
 		    "%s: %s has %zu bytes, not %ju",
 		    x->is_config ? "config" : "manifest", x->digest, len,
 		    (uintmax_t)x->size_bytes);
-	if (x->n_docs == 1)
+	if (x->n_docs == 1 && !x->is_config)
 		memcpy(p->top_digest, digest, DIGEST_STR_SIZE);
 	if (x->is_config)
 		return take_config(p, digest, data, len, err);
@@ -173,12 +183,50 @@ take_unchanged(struct pull *p, struct message *m, struct imgd_error **err)
 
 	if (r < 0)
 		return r;
-	if (p->params.known_digest[0] == '\0' ||
-	    strcmp(digest, p->params.known_digest) != 0)
+	if (p->known_digest[0] == '\0' ||
+	    strcmp(digest, p->known_digest) != 0)
 		return imgd_error_set(err, IMGD_E_PROTOCOL,
-		    "puller: unchanged, but nothing was known");
+		    "%s: unchanged, but nothing was known", p->source->name);
 	memcpy(p->top_digest, digest, DIGEST_STR_SIZE);
 	return 1;
+}
+
+/* How large the layers' tars are, where no manifest says how large blobs
+ * are. */
+static int
+take_sizes(struct pull *p, struct message *m, struct imgd_error **err)
+{
+	uint32_t i, n = message_get_u32(m);
+
+	if (p->sizes != NULL || n > LIMIT_LAYERS)
+		return imgd_error_set(err, IMGD_E_PROTOCOL,
+		    "%s: unexpected sizes", p->source->name);
+	p->sizes = calloc((size_t)n + 1, sizeof(*p->sizes));
+	if (p->sizes == NULL)
+		return imgd_error_set(err, ENOMEM, "out of memory");
+	for (i = 0; i < n; i++)
+		p->sizes[i] = message_get_u64(m);
+	p->n_sizes = n;
+	return message_end(m, err);
+}
+
+/* The layer's row of the image. */
+static int
+fill_image_layer(struct pull *p, const struct pull_layer *l,
+    struct image_layer *il, struct imgd_error **err)
+{
+	/* Nobody has checked that a tar came from the blob. */
+	bool has_blob = l->blob != NULL && !p->source->gives_tars;
+
+	il->diff_id = strdup(l->diff_id);
+	il->chain_id = strdup(l->chain_id);
+	il->blob_digest = strdup(has_blob ? l->blob->digest : "");
+	il->media_type = strdup(has_blob ? l->blob->media_type : "");
+	il->size_bytes = has_blob ? l->blob->size_bytes : 0;
+	if (il->diff_id == NULL || il->chain_id == NULL ||
+	    il->blob_digest == NULL || il->media_type == NULL)
+		return imgd_error_set(err, ENOMEM, "out of memory");
+	return 0;
 }
 
 /* The layers' three digests, from manifest and config. */
@@ -186,36 +234,35 @@ static int
 name_layers(struct pull *p, struct imgd_error **err)
 {
 	const char *parent = NULL;
-	size_t i, n = p->manifest->n_layers;
-	int r;
+	size_t i, n = p->config->n_diff_ids;
+	int r = 0;
 
 	p->layers = calloc(n + 1, sizeof(*p->layers));
 	p->image.layers = calloc(n + 1, sizeof(*p->image.layers));
 	if (p->layers == NULL || p->image.layers == NULL)
 		return imgd_error_set(err, ENOMEM, "out of memory");
-	for (i = 0; i < n; i++) {
+	for (i = 0; i < n && r >= 0; i++) {
 		struct pull_layer *l = &p->layers[i];
-		struct image_layer *il = &p->image.layers[i];
 
 		l->sock = l->pidfd = -EBADF;
-		l->blob = &p->manifest->layers[i];
 		memcpy(l->diff_id, p->config->diff_ids[i], DIGEST_STR_SIZE);
+		l->shown = l->diff_id;
+		if (p->manifest != NULL) {
+			l->blob = &p->manifest->layers[i];
+			l->shown = l->blob->digest;
+			l->expected_bytes = l->blob->size_bytes;
+		}
+		if (i < p->n_sizes)
+			l->expected_bytes = p->sizes[i];
 		r = digest_chain(parent, l->diff_id, l->chain_id, err);
 		if (r < 0)
-			return r;
+			break;
 		parent = l->chain_id;
 		p->n_layers++;
 		p->image.n_layers++;
-		il->diff_id = strdup(l->diff_id);
-		il->chain_id = strdup(l->chain_id);
-		il->blob_digest = strdup(l->blob->digest);
-		il->media_type = strdup(l->blob->media_type);
-		il->size_bytes = l->blob->size_bytes;
-		if (il->diff_id == NULL || il->chain_id == NULL ||
-		    il->blob_digest == NULL || il->media_type == NULL)
-			return imgd_error_set(err, ENOMEM, "out of memory");
+		r = fill_image_layer(p, l, &p->image.layers[i], err);
 	}
-	return 0;
+	return r;
 }
 
 int
@@ -224,25 +271,30 @@ pull_resolve(struct pull *p, struct imgd_error **err)
 	struct expectation x = { .is_config = false };
 	int r = 0;
 
-	if (p->ref.digest != NULL)
-		memcpy(x.digest, p->ref.digest, DIGEST_STR_SIZE);
+	(void)snprintf(x.digest, sizeof(x.digest), "%s", p->expected_digest);
 	for (;;) {
 		cleanup(message_done) struct message m;
-		struct pollfd fd = { .fd = p->puller_sock, .events = POLLIN };
+		struct pollfd fd = { .fd = p->source_sock, .events = POLLIN };
 
 		message_init(&m, 0);
 		if (atomic_load(&p->is_cancelled))
 			return imgd_error_set(err, ECANCELED, "cancelled");
 		if (poll(&fd, 1, 100) <= 0)
 			continue;
-		r = message_recv(p->puller_sock, PROTOCOL_MAX_DOC, &m, err);
+		r = message_recv(p->source_sock, PROTOCOL_MAX_DOC, &m, err);
 		if (r == 0)
-			r = imgd_error_set(err, EPIPE, "the puller died");
+			r = imgd_error_set(err, EPIPE, "the %s died",
+			    p->source->name);
 		if (r < 0)
 			return r;
 		switch (m.type) {
 		case PULLER_DOC:
 			r = take_doc(p, &x, &m, err);
+			if (r < 0)
+				return r;
+			break;
+		case PULLER_SIZES:
+			r = take_sizes(p, &m, err);
 			if (r < 0)
 				return r;
 			break;
@@ -253,11 +305,12 @@ pull_resolve(struct pull *p, struct imgd_error **err)
 		case PULLER_RESOLVED:
 			if (p->config == NULL)
 				return imgd_error_set(err, IMGD_E_PROTOCOL,
-				    "puller: resolved without a config");
+				    "%s: resolved without a config",
+				    p->source->name);
 			return name_layers(p, err);
 		default:
 			return imgd_error_set(err, IMGD_E_PROTOCOL,
-			    "puller: unexpected message %u",
+			    "%s: unexpected message %u", p->source->name,
 			    (unsigned int)m.type);
 		}
 	}
@@ -349,7 +402,7 @@ check_space(struct pull *p, struct imgd_error **err)
 
 	for (i = 0; i < p->n_layers; i++)
 		if (p->layers[i].state == LAYER_WAITING &&
-		    __builtin_add_overflow(need, p->layers[i].blob->size_bytes,
+		    __builtin_add_overflow(need, p->layers[i].expected_bytes,
 			&need))
 			return imgd_error_set(err, IMGD_E_LIMIT,
 			    "the layers' sizes make no sense");
@@ -371,13 +424,12 @@ check_space(struct pull *p, struct imgd_error **err)
 static int
 commit_intents(struct pull *p, struct imgd_error **err)
 {
-	cleanup_free char *reference = reference_canonical(&p->ref);
 	cleanup_free struct layer_intent *intents = NULL;
 	size_t i;
 	int r;
 
 	intents = calloc(p->n_layers + 1, sizeof(*intents));
-	if (intents == NULL || reference == NULL)
+	if (intents == NULL)
 		return imgd_error_set(err, ENOMEM, "out of memory");
 	for (i = 0; i < p->n_layers; i++) {
 		struct pull_layer *l = &p->layers[i];
@@ -393,7 +445,7 @@ commit_intents(struct pull *p, struct imgd_error **err)
 	r = str_random_key(p->id, err);
 	if (r >= 0)
 		r = tagstore_pull_begin(p->engine->store->tags, p->id,
-		    reference, driver_name(p->driver), intents, p->n_layers,
+		    p->label, driver_name(p->driver), intents, p->n_layers,
 		    err);
 	if (r >= 0)
 		p->has_rows = true;

@@ -1,6 +1,11 @@
 /*
  * The pull: pool, plan, transfer, publication.
  *
+ * An image comes from a source: a registry, another driver of this store, the
+ * directory of another engine.  Whatever is behind it speaks the puller's
+ * side of core/protocol.h on a socket; the way from there into a driver is
+ * the same for all.
+ *
  * Each pull in flight has a thread of its own; the jobs that asked for it
  * watch.  Layers in flight ("flights") are shared between pulls: one owner
  * fetches, the others wait for the outcome and take over if it fails.
@@ -14,10 +19,9 @@
 #include <stdint.h>
 
 #include "core/engine.h"
-#include "core/puller-params.h"
+#include "core/job.h"
 #include "lib/digest.h"
 #include "registry/manifest.h"
-#include "registry/reference.h"
 #include "tagstore/tagstore.h"
 
 /* ---- layers in flight; fields guarded by engine.mutex ---- */
@@ -50,7 +54,9 @@ enum layer_state {
 };
 
 struct pull_layer {
-	struct descriptor *blob; /* in the manifest */
+	const struct descriptor *blob; /* in the manifest; NULL: none */
+	const char *shown; /* the digest that people see */
+	uint64_t expected_bytes; /* of what is fetched; 0 = unknown */
 	char diff_id[DIGEST_STR_SIZE];
 	char chain_id[DIGEST_STR_SIZE];
 	char key[65];
@@ -78,17 +84,53 @@ struct pull_progress {
 	unsigned int version; /* rises with each change */
 };
 
+/* A name that the image gets when it is published. */
+struct pull_name {
+	char *repository; /* canonical */
+	char *tag;        /* "" = by digest only */
+	char *digest;     /* of the manifest; "" = as resolved */
+};
+
+struct pull;
+
+struct pull_source {
+	const char *name; /* in messages: "puller" */
+	/* What watchers see of a layer, one after the other. */
+	const char *waiting, *fetching, *fetched, *done;
+	bool may_lack_manifest; /* its images may be a config alone */
+	/* Layers come as tars: sizes and digests of blobs are hearsay. */
+	bool gives_tars;
+	/* The image is in the store already and only gets into one more
+	 * driver. */
+	bool is_copy;
+
+	/* Start it: fill source_sock and, for a process, source_pidfd. */
+	int (*start)(struct pull *p, struct imgd_error **err);
+	/* Its socket is closed and its process killed: wait for the rest.
+	 * NULL: there is none. */
+	void (*end)(struct pull *p);
+	void (*ctx_free)(void *ctx); /* ctx may be NULL */
+};
+
 struct pull {
 	struct pull *next; /* engine.pulls */
 	struct engine *engine;
 	char *pool_key;
 	unsigned int n_watchers; /* guarded by engine.mutex */
 
-	/* what was asked */
-	struct reference ref;
-	char *name; /* canonical repository */
+	/* what was asked; constant once it runs */
+	const struct pull_source *source;
+	void *ctx;   /* the source's */
+	char *label; /* what is pulled, for the rows of the intents */
 	struct driver *driver;
-	struct puller_params params;
+	struct pull_name *names;
+	size_t n_names;
+	/* These point into ctx or are "": any platform that this machine
+	 * runs; the digest the name had last time; what must come. */
+	const char *platform, *known_digest;
+	const char *expected_digest; /* of the first document */
+	const char *expected_id;     /* of the config */
+	const char *registry, *path; /* where its blobs can be had again */
 
 	atomic_bool is_cancelled;
 
@@ -101,15 +143,17 @@ struct pull {
 	size_t n_lines;
 	struct pull_progress *progress; /* one per layer, once planned */
 	size_t n_progress;
-	char top_digest[DIGEST_STR_SIZE];
+	char top_digest[DIGEST_STR_SIZE]; /* "" without a manifest */
 	bool is_unchanged;
 
 	/* the pull's thread alone */
 	char id[65]; /* its rows' key */
-	int puller_sock, puller_pidfd;
-	struct manifest *manifest;
+	int source_sock, source_pidfd;
+	struct manifest *manifest; /* NULL: the config is all there is */
 	struct image_config *config;
 	struct image image; /* bytes of manifest and config */
+	uint64_t *sizes; /* of the tars, as the source told; NULL: unknown */
+	size_t n_sizes;
 	struct pull_layer *layers;
 	size_t n_layers;
 	bool has_rows;
@@ -118,7 +162,7 @@ struct pull {
 /* ---- pull-plan.c ---- */
 
 /*
- * Receive the documents of the pull's puller, verify each against what was
+ * Receive the documents of the pull's source, verify each against what was
  * expected, and fill manifest, config, image and layers' ids.
  * Returns 1 if the name still means what the store has, else 0.
  */
@@ -147,8 +191,10 @@ int layer_seal(struct pull *p, size_t index, struct imgd_error **err);
 /* End whatever runs for the layer; nothing of it is kept. */
 void layer_abort(struct pull *p, size_t index);
 
-/* ---- pull.c ---- */
+/* ---- pull-watch.c ---- */
 
+/* Make one line of progress per layer, once they are planned. */
+int pull_show_layers(struct pull *p, struct imgd_error **err);
 void pull_set_progress(struct pull *p, size_t index, const char *status,
     uint64_t current_bytes, uint64_t total_bytes);
 /* Add a line for every watcher: {"status": text[, "id": id]}. */
@@ -157,6 +203,42 @@ void pull_say(struct pull *p, const char *id, const char *fmt, ...)
 /* "layer 0123456789ab" for messages; in buf. */
 const char *pull_layer_label(const struct pull *p, size_t index,
     char buf[32]);
+/* Show the pull to the job's client until it ends (0), or until the client
+ * leaves or the engine ends (-ECANCELED). */
+int pull_watch(struct job *job, struct pull *p, struct imgd_error **err);
+
+/* ---- pull.c ---- */
+
+/*
+ * Make a pull that does not run yet.
+ *
+ * driver: as store_driver takes it.  ctx: for the source; taken also on
+ * failure.
+ */
+int pull_new(struct engine *e, const struct pull_source *source, void *ctx,
+    const char *driver, struct pull **ret, struct imgd_error **err);
+/* One that was never run. */
+void pull_free(struct pull *p);
+int pull_add_name(struct pull *p, const char *repository, const char *tag,
+    const char *digest, struct imgd_error **err);
+
+/*
+ * Run a pull, or join the one with the same pool_key that is in flight, and
+ * watch it to its end.
+ *
+ * p: taken; label and pool_key are set.
+ * ret: the pull that ended well, for what it found out; NULL: not wanted.
+ * Release with pull_unref().
+ */
+int pull_run(struct job *job, struct pull *p, struct pull **ret,
+    struct imgd_error **err);
+
+/* One of the pull's holders lets go. */
+void pull_unref(struct pull *p);
+
+/* Start its source, and end it. */
+int pull_start_source(struct pull *p, struct imgd_error **err);
+void pull_end_source(struct pull *p);
 
 /* Drop the pull's interest in its layers in flight. */
 void pull_release_flights(struct pull *p, bool is_published);

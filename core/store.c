@@ -236,18 +236,6 @@ store_open_recipe(struct store *s, const char *key, int flags, int *ret_fd,
 	return 0;
 }
 
-static bool
-list_has(const char *list, const char *name)
-{
-	size_t n = strlen(name);
-	const char *p;
-
-	for (p = list; *p != '\0'; p += strcspn(p, ","), p += *p == ',')
-		if (strncmp(p, name, n) == 0 && (p[n] == ',' || p[n] == '\0'))
-			return true;
-	return false;
-}
-
 /* Of a comma-separated list of drivers those that have caps; malloc'ed. */
 static int
 filter_able(struct store *s, const char *list, uint32_t caps, char **ret,
@@ -289,12 +277,12 @@ pick_driver(struct store *s, const char *held, char **ret,
 	cleanup_free char *used = NULL;
 	int r;
 
-	if (pick == NULL || !list_has(held, pick)) {
+	if (pick == NULL || !str_csv_has(held, pick)) {
 		r = tagstore_drivers(s->tags, &used, err);
 		if (r < 0)
 			return r;
 		used[strcspn(used, ",")] = '\0';
-		pick = list_has(held, used) ? used : held;
+		pick = str_csv_has(held, used) ? used : held;
 	}
 	*ret = strndup(pick, strcspn(pick, ","));
 	return *ret != NULL ? 0 : imgd_error_set(err, ENOMEM,
@@ -316,7 +304,7 @@ store_image_driver(struct store *s, const char *image, const char *name,
 		r = store_load_driver(s, name, &info, err);
 		if (r < 0)
 			return r;
-		if (!list_has(held, info.table.name))
+		if (!str_csv_has(held, info.table.name))
 			return imgd_error_set(err, ENOENT,
 			    "image %.19s is not in driver %s, only in %s",
 			    image, info.table.name, held);

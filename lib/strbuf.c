@@ -232,6 +232,18 @@ str_ends(const char *s, const char *suffix)
 }
 
 bool
+str_csv_has(const char *list, const char *name)
+{
+	size_t n = strlen(name);
+	const char *p;
+
+	for (p = list; *p != '\0'; p += strcspn(p, ","), p += *p == ',')
+		if (strncmp(p, name, n) == 0 && (p[n] == ',' || p[n] == '\0'))
+			return true;
+	return false;
+}
+
+bool
 str_to_u64(const char *s, uint64_t max, uint64_t *ret)
 {
 	uint64_t v = 0;

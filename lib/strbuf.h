@@ -51,6 +51,8 @@ bool str_is_utf8(const void *s, size_t len);
 
 bool str_starts(const char *s, const char *prefix);
 bool str_ends(const char *s, const char *suffix);
+/* Whether name is an item of the comma-separated list. */
+bool str_csv_has(const char *list, const char *name);
 
 /* Parse a whole decimal number without sign or blanks; false if it is none or
  * above max. */

@@ -242,6 +242,30 @@ tagstore_pull_begin(struct tagstore *ts, const char *pull,
 }
 
 static int
+publish_layer(struct tagstore *ts, const struct publication *p, size_t i,
+    struct imgd_error **err)
+{
+	const struct image_layer *l = &p->image->layers[i];
+	int r;
+
+	r = sql_run(ts, err,
+	    "INSERT INTO image_layers(image, position, diff_id, chain_id,"
+	    " blob_digest, media_type, size) VALUES(?, ?, ?, ?, ?, ?, ?)"
+	    " ON CONFLICT(image, position) DO UPDATE SET"
+	    " blob_digest = excluded.blob_digest,"
+	    " media_type = excluded.media_type, size = excluded.size"
+	    " WHERE excluded.blob_digest <> ''",
+	    "sissssi", p->image->id, (int64_t)i, l->diff_id, l->chain_id,
+	    l->blob_digest, l->media_type, (int64_t)l->size_bytes);
+	if (r >= 0 && l->blob_digest[0] != '\0' && p->registry != NULL)
+		r = sql_run(ts, err,
+		    "INSERT OR IGNORE INTO sources(blob_digest, registry,"
+		    " repository) VALUES(?, ?, ?)",
+		    "sss", l->blob_digest, p->registry, p->path);
+	return r;
+}
+
+static int
 publish_image(struct tagstore *ts, const struct publication *p,
     struct imgd_error **err)
 {
@@ -253,34 +277,53 @@ publish_image(struct tagstore *ts, const struct publication *p,
 	    "INSERT INTO images(id, config, manifest, manifest_type, created,"
 	    " pulled_at) VALUES(?, ?, ?, ?, ?, ?)"
 	    " ON CONFLICT(id) DO UPDATE SET manifest = excluded.manifest,"
-	    " manifest_type = excluded.manifest_type",
-	    "sbbssi", img->id, img->config, img->config_len, img->manifest,
-	    img->manifest_len, img->manifest_type, p->created,
-	    (int64_t)time(NULL));
-	for (i = 0; r >= 0 && i < img->n_layers; i++) {
-		const struct image_layer *l = &img->layers[i];
+	    " manifest_type = excluded.manifest_type"
+	    " WHERE excluded.manifest_type <> ''",
+	    "sbbssi", img->id, img->config, img->config_len,
+	    img->manifest != NULL ? img->manifest : "", img->manifest_len,
+	    img->manifest_type, p->created, (int64_t)time(NULL));
+	for (i = 0; r >= 0 && i < img->n_layers; i++)
+		r = publish_layer(ts, p, i, err);
+	return r;
+}
 
-		r = sql_run(ts, err,
-		    "INSERT INTO image_layers(image, position, diff_id,"
-		    " chain_id, blob_digest, media_type, size)"
-		    " VALUES(?, ?, ?, ?, ?, ?, ?)"
-		    " ON CONFLICT(image, position) DO UPDATE SET"
-		    " blob_digest = excluded.blob_digest,"
-		    " media_type = excluded.media_type,"
-		    " size = excluded.size",
-		    "sissssi", img->id, (int64_t)i, l->diff_id, l->chain_id,
-		    l->blob_digest, l->media_type, (int64_t)l->size_bytes);
-		if (r >= 0 && l->blob_digest[0] != '\0')
-			r = sql_run(ts, err,
-			    "INSERT OR IGNORE INTO sources(blob_digest,"
-			    " registry, repository) VALUES(?, ?, ?)",
-			    "sss", l->blob_digest, p->registry, p->path);
-	}
+/* The image that a copy is made of may have been removed meanwhile. */
+static int
+check_image(struct tagstore *ts, const char *id, struct imgd_error **err)
+{
+	cleanup_stmt sqlite3_stmt *st = NULL;
+	int r;
+
+	r = sql_prepare(ts, &st, err, "SELECT 1 FROM images WHERE id = ?",
+	    "s", id);
 	if (r >= 0)
+		r = sql_step(ts, st, err);
+	if (r == 0)
+		r = imgd_error_set(err, ENOENT,
+		    "image %.19s was removed meanwhile", id);
+	return r < 0 ? r : 0;
+}
+
+static int
+publish_name(struct tagstore *ts, const char *image,
+    const struct publication_name *n, struct imgd_error **err)
+{
+	int r = 0;
+
+	if (n->tag[0] != '\0')
 		r = sql_run(ts, err,
-		    "INSERT OR IGNORE INTO image_drivers(image, driver)"
-		    " VALUES(?, ?)",
-		    "ss", img->id, p->driver);
+		    "INSERT INTO tags(repository, tag, image,"
+		    " manifest_digest) VALUES(?, ?, ?, ?)"
+		    " ON CONFLICT(repository, tag) DO UPDATE SET"
+		    " image = excluded.image,"
+		    " manifest_digest = excluded.manifest_digest",
+		    "ssss", n->repository, n->tag, image, n->manifest_digest);
+	if (r >= 0 && n->manifest_digest[0] != '\0')
+		r = sql_run(ts, err,
+		    "INSERT INTO digests(repository, manifest_digest, image)"
+		    " VALUES(?, ?, ?) ON CONFLICT(repository, manifest_digest)"
+		    " DO UPDATE SET image = excluded.image",
+		    "sss", n->repository, n->manifest_digest, image);
 	return r;
 }
 
@@ -303,22 +346,15 @@ publish(struct tagstore *ts, const struct publication *p,
 			    p->layers[i].key);
 	}
 	if (r >= 0)
-		r = publish_image(ts, p, err);
-	if (r >= 0 && p->tag[0] != '\0')
-		r = sql_run(ts, err,
-		    "INSERT INTO tags(repository, tag, image,"
-		    " manifest_digest) VALUES(?, ?, ?, ?)"
-		    " ON CONFLICT(repository, tag) DO UPDATE SET"
-		    " image = excluded.image,"
-		    " manifest_digest = excluded.manifest_digest",
-		    "ssss", p->repository, p->tag, p->image->id,
-		    p->manifest_digest);
+		r = p->is_copy ? check_image(ts, p->image->id, err)
+			       : publish_image(ts, p, err);
 	if (r >= 0)
 		r = sql_run(ts, err,
-		    "INSERT INTO digests(repository, manifest_digest, image)"
-		    " VALUES(?, ?, ?) ON CONFLICT(repository, manifest_digest)"
-		    " DO UPDATE SET image = excluded.image",
-		    "sss", p->repository, p->manifest_digest, p->image->id);
+		    "INSERT OR IGNORE INTO image_drivers(image, driver)"
+		    " VALUES(?, ?)",
+		    "ss", p->image->id, p->driver);
+	for (i = 0; r >= 0 && i < p->n_names; i++)
+		r = publish_name(ts, p->image->id, &p->names[i], err);
 	if (r >= 0)
 		r = sql_run(ts, err, "DELETE FROM pulls WHERE id = ?", "s",
 		    p->pull);

@@ -174,6 +174,12 @@ struct layer_result {
 	uint64_t tar_bytes;
 };
 
+struct publication_name {
+	const char *repository;
+	const char *tag;             /* "" = by digest only */
+	const char *manifest_digest; /* "" = none */
+};
+
 struct publication {
 	const char *pull;
 	const char *driver;
@@ -181,14 +187,17 @@ struct publication {
 	const char *created; /* from the config */
 	const struct layer_result *layers; /* those that this pull made */
 	size_t n_layers;
-	const char *repository;
-	const char *tag;    /* "" = by digest only */
-	const char *manifest_digest; /* of what the name pointed to */
-	const char *registry; /* host, for sources */
+	const struct publication_name *names;
+	size_t n_names;
+	/* The image is there, and gets into one more driver: -ENOENT if it is
+	 * gone. */
+	bool is_copy;
+	const char *registry; /* host, for sources; NULL: none */
 	const char *path;     /* repository path there */
 };
 
-/* Everything becomes visible together, and the pull's rows go. */
+/* Everything becomes visible together, and the pull's rows go.  What is known
+ * of an image's manifest and blobs is not forgotten for an image without. */
 int tagstore_publish(struct tagstore *ts, const struct publication *p,
     struct imgd_error **err);
 

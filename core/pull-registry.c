@@ -1,0 +1,340 @@
+/* The pull job: images from registries. */
+#include "config.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/job.h"
+#include "core/protocol.h"
+#include "core/pull.h"
+#include "core/puller-params.h"
+#include "core/role.h"
+#include "lib/cleanup.h"
+#include "lib/message.h"
+#include "lib/strbuf.h"
+#include "registry/reference.h"
+
+#define LOOK_MS 100
+
+/* What is asked of a registry; a pull's ctx. */
+struct request {
+	struct reference ref;
+	struct puller_params params;
+};
+
+static void
+request_free(void *ctx)
+{
+	struct request *q = ctx;
+
+	if (q == NULL)
+		return;
+	puller_params_done(&q->params);
+	reference_done(&q->ref);
+	free(q);
+}
+
+static int
+start_puller(struct pull *p, struct imgd_error **err)
+{
+	const struct request *q = p->ctx;
+	struct message m;
+	int pair[2], r;
+
+	if (!q->params.wants_tags)
+		pull_say(p,
+		    q->ref.digest != NULL ? q->ref.digest : q->ref.tag,
+		    "Pulling from %s", q->ref.path);
+	r = message_pair(pair, PROTOCOL_TIMEOUT_S, err);
+	if (r < 0)
+		return r;
+	p->source_sock = pair[0];
+	r = engine_exec(p->engine, ROLE_PULLER, pair[1], &p->source_pidfd,
+	    err);
+	close_fd(&pair[1]);
+	if (r < 0)
+		return r;
+	puller_params_put(&m, &q->params);
+	return message_send(p->source_sock, &m, err);
+}
+
+static const struct pull_source registry_source = {
+	.name = "puller",
+	.waiting = "Pulling fs layer",
+	.fetching = "Downloading",
+	.fetched = "Download complete",
+	.done = "Pull complete",
+	.start = start_puller,
+	.ctx_free = request_free,
+};
+
+/* ---- the request ---- */
+
+static int
+fill_params(struct job *job, struct request *q, struct imgd_error **err)
+{
+	const struct config *c = job->engine->config;
+	const char *s;
+	size_t i;
+
+	q->params.reference = reference_canonical(&q->ref);
+	s = job_getenv(job, "platform");
+	q->params.platform = strdup(s != NULL ? s : "");
+	s = job_getenv(job, "username");
+	q->params.username = strdup(s != NULL ? s : "");
+	s = job_getenv(job, "password");
+	q->params.password = strdup(s != NULL ? s : "");
+	s = job_getenv(job, "identity-token");
+	q->params.identity_token = strdup(s != NULL ? s : "");
+	/* More than may run at once, so that a layer that is taken over is
+	 * never behind ones that wait for it. */
+	q->params.n_threads = 2 * c->max_concurrent_downloads + 1;
+	q->params.mirrors = calloc(c->n_registry_mirrors + 1, sizeof(char *));
+	q->params.insecure = calloc(c->n_insecure_registries + 1,
+	    sizeof(char *));
+	/* Docker's registry-mirrors are the Hub's. */
+	for (i = 0; q->params.mirrors != NULL && i < c->n_registry_mirrors &&
+	     strcmp(q->ref.domain, REFERENCE_DEFAULT_DOMAIN) == 0;
+	     i++)
+		if ((q->params.mirrors[i] = strdup(c->registry_mirrors[i])))
+			q->params.n_mirrors++;
+	for (i = 0; q->params.insecure != NULL && i < c->n_insecure_registries;
+	     i++)
+		if ((q->params.insecure[i] =
+			    strdup(c->insecure_registries[i])))
+			q->params.n_insecure++;
+	if (q->params.reference == NULL || q->params.platform == NULL ||
+	    q->params.username == NULL || q->params.password == NULL ||
+	    q->params.identity_token == NULL || q->params.mirrors == NULL ||
+	    q->params.insecure == NULL)
+		return imgd_error_set(err, ENOMEM, "out of memory");
+	return 0;
+}
+
+/* The digest that the tag had last time, if this very driver has the image:
+ * only then is "unchanged" enough. */
+static int
+find_known(struct pull *p, struct request *q, const char *name,
+    struct imgd_error **err)
+{
+	cleanup(image_name_done) struct image_name known = { 0 };
+	struct tagstore *tags = p->engine->store->tags;
+	cleanup_free char *held = NULL;
+	const char *digest = "";
+
+	if (q->params.platform[0] == '\0' && q->ref.digest == NULL &&
+	    tagstore_name(tags, name, q->ref.tag, NULL, &known, NULL) >= 0 &&
+	    tagstore_image_drivers(tags, known.image, &held, NULL) >= 0 &&
+	    str_csv_has(held, driver_name(p->driver)))
+		digest = known.manifest_digest;
+	q->params.known_digest = strdup(digest);
+	return q->params.known_digest != NULL
+	    ? 0
+	    : imgd_error_set(err, ENOMEM, "out of memory");
+}
+
+static int
+describe(struct pull *p, struct request *q, struct imgd_error **err)
+{
+	cleanup_free char *name = reference_name(&q->ref);
+	int r;
+
+	p->label = reference_canonical(&q->ref);
+	if (name == NULL || p->label == NULL ||
+	    asprintf(&p->pool_key, "pull %s %s:%s@%s %s %s",
+		driver_name(p->driver), name,
+		q->ref.tag != NULL ? q->ref.tag : "",
+		q->ref.digest != NULL ? q->ref.digest : "",
+		q->params.platform, q->params.username) < 0)
+		return imgd_error_set(err, ENOMEM, "out of memory");
+	r = find_known(p, q, name, err);
+	if (r >= 0)
+		r = pull_add_name(p, name,
+		    q->ref.digest == NULL && q->ref.tag != NULL ? q->ref.tag
+								: "",
+		    /* digest= */ "", err);
+	p->platform = q->params.platform;
+	p->known_digest = q->params.known_digest;
+	p->expected_digest = q->ref.digest != NULL ? q->ref.digest : "";
+	p->registry = q->ref.domain;
+	p->path = q->ref.path;
+	return r;
+}
+
+static int
+new_pull(struct job *job, const struct reference *ref, struct pull **ret,
+    struct imgd_error **err)
+{
+	struct request *q = calloc(1, sizeof(*q));
+	struct pull *p;
+	int r;
+
+	if (q == NULL)
+		return imgd_error_set(err, ENOMEM, "out of memory");
+	q->ref = (struct reference)REFERENCE_INIT;
+	r = reference_copy(ref, &q->ref, err);
+	if (r >= 0)
+		r = fill_params(job, q, err);
+	if (r < 0) {
+		request_free(q);
+		return r;
+	}
+	r = pull_new(job->engine, &registry_source, q,
+	    job_getenv(job, "driver"), &p, err);
+	if (r < 0)
+		return r;
+	r = describe(p, q, err);
+	if (r < 0) {
+		pull_free(p);
+		return r;
+	}
+	*ret = p;
+	return 0;
+}
+
+static void
+say_result(struct job *job, const struct pull *p)
+{
+	const struct request *q = p->ctx;
+	cleanup_free char *familiar = reference_familiar(&q->ref);
+	struct strbuf sb = STRBUF_INIT;
+	char *text = NULL;
+
+	strbuf_puts(&sb, "{\"status\":\"Digest: ");
+	strbuf_printf(&sb, "%s\"}", p->top_digest);
+	if (!sb.is_failed)
+		job_output(job, sb.data);
+	strbuf_done(&sb);
+	if (asprintf(&text, "Status: %s %s",
+		p->is_unchanged ? "Image is up to date for"
+				: "Downloaded newer image for",
+		familiar != NULL ? familiar : q->params.reference) < 0)
+		return;
+	strbuf_puts(&sb, "{\"status\":");
+	strbuf_json(&sb, text);
+	strbuf_putc(&sb, '}');
+	if (!sb.is_failed)
+		job_output(job, sb.data);
+	strbuf_done(&sb);
+	free(text);
+}
+
+static int
+pull_one(struct job *job, const struct reference *ref, struct imgd_error **err)
+{
+	cleanup_free char *canonical = NULL;
+	struct pull *p;
+	int r;
+
+	r = new_pull(job, ref, &p, err);
+	if (r >= 0)
+		r = pull_run(job, p, &p, err);
+	if (r < 0)
+		return r;
+	say_result(job, p);
+	canonical = reference_canonical(ref);
+	job->result.len = 0;
+	strbuf_puts(&job->result, canonical != NULL ? canonical : "");
+	pull_unref(p);
+	return 0;
+}
+
+/* ---- all tags ---- */
+
+static int
+hear_tags(struct job *job, struct pull *p, struct strbuf *tags,
+    struct imgd_error **err)
+{
+	for (;;) {
+		cleanup(message_done) struct message m;
+		struct pollfd fd = { .fd = p->source_sock, .events = POLLIN };
+		const char *tag;
+		int r;
+
+		message_init(&m, 0);
+		if (job_is_abandoned(job) || engine_is_ending(job->engine))
+			return imgd_error_set(err, ECANCELED, "cancelled");
+		if (poll(&fd, 1, LOOK_MS) <= 0)
+			continue;
+		r = message_recv(p->source_sock, PROTOCOL_MAX_BYTES, &m, err);
+		if (r == 0)
+			r = imgd_error_set(err, EPIPE, "the puller died");
+		if (r < 0)
+			return r;
+		if (m.type == PULLER_FAILED)
+			return message_get_error(&m, err);
+		if (m.type == PULLER_RESOLVED)
+			return 0;
+		tag = message_get_str(&m);
+		if (m.type != PULLER_TAG || !reference_tag_is_valid(tag))
+			return imgd_error_set(err, IMGD_E_PROTOCOL,
+			    "the registry lists a malformed tag");
+		if (tags->len > LIMIT_TAGS_BYTES)
+			return imgd_error_set(err, IMGD_E_LIMIT,
+			    "the registry lists too many tags");
+		strbuf_append(tags, tag, strlen(tag) + 1);
+	}
+}
+
+static int
+list_tags(struct job *job, const struct reference *ref, struct strbuf *tags,
+    struct imgd_error **err)
+{
+	struct pull *p;
+	int r;
+
+	r = new_pull(job, ref, &p, err);
+	if (r < 0)
+		return r;
+	((struct request *)p->ctx)->params.wants_tags = true;
+	r = pull_start_source(p, err);
+	if (r >= 0)
+		r = hear_tags(job, p, tags, err);
+	pull_end_source(p);
+	pull_free(p);
+	return r;
+}
+
+static int
+pull_all(struct job *job, struct reference *ref, struct imgd_error **err)
+{
+	struct strbuf tags = STRBUF_INIT;
+	size_t pos = 0;
+	int r;
+
+	r = list_tags(job, ref, &tags, err);
+	if (r >= 0 && tags.is_failed)
+		r = imgd_error_set(err, ENOMEM, "out of memory");
+	while (r >= 0 && pos < tags.len) {
+		free(ref->tag);
+		ref->tag = strdup(tags.data + pos);
+		pos += strlen(tags.data + pos) + 1;
+		if (ref->tag == NULL)
+			r = imgd_error_set(err, ENOMEM, "out of memory");
+		else
+			r = pull_one(job, ref, err);
+	}
+	strbuf_done(&tags);
+	return r;
+}
+
+int
+job_pull(struct job *job, struct imgd_error **err)
+{
+	cleanup(reference_done) struct reference ref = REFERENCE_INIT;
+	bool is_all = job_getenv(job, "all-tags") != NULL;
+	int r;
+
+	r = reference_parse(job->args[0], is_all ? 0 : REFERENCE_DEFAULT_TAG,
+	    &ref, err);
+	if (r < 0)
+		return r;
+	if (!is_all)
+		return pull_one(job, &ref, err);
+	if (ref.tag != NULL || ref.digest != NULL)
+		return imgd_error_set(err, EINVAL,
+		    "tag can't be used with --all-tags/-a");
+	return pull_all(job, &ref, err);
+}
