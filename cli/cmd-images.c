@@ -137,6 +137,8 @@ json_row(const struct image_item *img, const struct name_item *n)
 {
 	cleanup_json struct json_object *o = json_object_new_object();
 	struct json_object *drivers = json_object_new_array();
+	/* The image may have more names, each with a row. */
+	cleanup_free char *list = strdup(img->drivers);
 	char *save = NULL, *d;
 
 	json_object_object_add(o, "Repository",
@@ -152,7 +154,7 @@ json_row(const struct image_item *img, const struct name_item *n)
 	    json_object_new_string(img->created));
 	json_object_object_add(o, "Size",
 	    json_object_new_int64((int64_t)img->size_bytes));
-	for (d = strtok_r(img->drivers, ",", &save); d != NULL;
+	for (d = list != NULL ? strtok_r(list, ",", &save) : NULL; d != NULL;
 	    d = strtok_r(NULL, ",", &save))
 		(void)json_object_array_add(drivers,
 		    json_object_new_string(d));

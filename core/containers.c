@@ -264,16 +264,15 @@ find_user(void *ctx, const struct container_row *row)
 
 int
 containers_check_unused(struct engine *e, const char *image,
-    const char *driver, const char *typed, struct imgd_error **err)
+    const char *driver, struct imgd_error **err)
 {
 	struct users u = { image, driver, NULL };
 	int r = tagstore_containers(e->store->tags, find_user, &u, err);
 
 	if (r >= 0 && u.name != NULL)
 		r = imgd_error_set(err, IMGD_E_CONFLICT,
-		    "conflict: unable to delete %s - image is being used by "
-		    "container %s (imgd rm removes it)",
-		    typed, u.name);
+		    "image is being used by container %s (imgd rm removes it)",
+		    u.name);
 	free(u.name);
 	return r;
 }

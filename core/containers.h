@@ -12,8 +12,8 @@ struct engine;
 int containers_recover(struct engine *e, struct imgd_error **err);
 
 /* -IMGD_E_CONFLICT if a container is based on the image (its id) in driver
- * (NULL: in any).  typed: what the user called it. */
+ * (NULL: in any). */
 int containers_check_unused(struct engine *e, const char *image,
-    const char *driver, const char *typed, struct imgd_error **err);
+    const char *driver, struct imgd_error **err);
 
 #endif

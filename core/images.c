@@ -7,6 +7,7 @@
 
 #include "core/containers.h"
 #include "core/engine.h"
+#include "core/images.h"
 #include "core/job.h"
 #include "lib/cleanup.h"
 #include "lib/strbuf.h"
@@ -116,7 +117,7 @@ output_untagged(struct job *job, const struct image_name *n)
 }
 
 struct mounted {
-	const char *image;
+	const char *image, *driver;
 	char *target;
 };
 
@@ -126,24 +127,25 @@ find_mounted(void *ctx, const struct mount_row *row)
 	struct mounted *m = ctx;
 
 	if (m->target == NULL && strcmp(row->image, m->image) == 0 &&
+	    (m->driver == NULL || strcmp(row->driver, m->driver) == 0) &&
 	    strcmp(row->kind, MOUNT_KIND_RW) != 0)
 		m->target = strdup(row->target);
 	return 0;
 }
 
-static int
-check_unmounted(struct engine *e, const char *id, const char *typed,
+int
+image_check_unused(struct engine *e, const char *image, const char *driver,
     struct imgd_error **err)
 {
-	struct mounted m = { id, NULL };
+	struct mounted m = { image, driver, NULL };
 	int r = tagstore_mounts(e->store->tags, find_mounted, &m, err);
 
 	if (r >= 0 && m.target != NULL)
 		r = imgd_error_set(err, IMGD_E_CONFLICT,
-		    "conflict: unable to delete %s - image is mounted at %s",
-		    typed, m.target);
+		    "image is mounted at %s", m.target);
 	free(m.target);
-	return r;
+	return r < 0 ? r
+		     : containers_check_unused(e, image, driver, err);
 }
 
 /* Remove the image from one driver or all, with what it then no longer has:
@@ -176,6 +178,7 @@ rmi_locked(struct job *job, const char *typed, const char *driver,
 {
 	cleanup(image_name_done) struct image_name row = { 0 };
 	cleanup(names_done) struct names names = { 0 };
+	cleanup_error struct imgd_error *why = NULL;
 	struct engine *e = job->engine;
 	cleanup_free char *id = NULL;
 	bool is_forced = job_getenv(job, "force") != NULL, is_last;
@@ -206,10 +209,14 @@ rmi_locked(struct job *job, const char *typed, const char *driver,
 		    "conflict: unable to delete %s (must be forced) - image "
 		    "is referenced in multiple repositories",
 		    typed);
-	r = check_unmounted(e, id, typed, err);
-	if (r >= 0)
-		r = containers_check_unused(e, id, driver, typed, err);
-	return r < 0 ? r : delete_image(job, id, driver, &names, err);
+	r = image_check_unused(e, id, driver, &why);
+	if (r == -IMGD_E_CONFLICT)
+		return imgd_error_set(err, IMGD_E_CONFLICT,
+		    "conflict: unable to delete %s - %s", typed,
+		    imgd_error_msg(why));
+	if (r < 0)
+		return imgd_error_set(err, -r, "%s", imgd_error_msg(why));
+	return delete_image(job, id, driver, &names, err);
 }
 
 int

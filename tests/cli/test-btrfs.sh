@@ -38,6 +38,10 @@ for script in test-pull-trees test-pull-awkward test-containers test-diff \
 	sh "$srcdir/tests/cli/$script.sh" >"$out" 2>/dev/null
 	subtest $script $? <"$out"
 done
+IMGD_TEST_DRIVERS="btrfs vfs overlay aufs" IMGD_TEST_HUB=btrfs \
+    IMGD_TEST_KILLS=1 \
+    sh "$srcdir/tests/cli/test-migrate.sh" >"$out" 2>/dev/null
+subtest test-migrate $? <"$out"
 btrfs quota enable "$top"
 sh "$srcdir/tests/cli/btrfs-more.sh" >"$out" 2>/dev/null
 subtest more $? <"$out"
