@@ -120,4 +120,9 @@ int credentials_find(const char *reference, struct credentials *ret,
     struct imgd_error **err);
 void credentials_done(struct credentials *c);
 
+/* Ask docker-credential-NAME for the credentials of key; none is no error.
+ * ret: empty before. */
+int credential_helper_get(const char *name, const char *key,
+    struct credentials *ret, struct imgd_error **err);
+
 #endif

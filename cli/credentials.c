@@ -122,10 +122,33 @@ take_entry(struct json_object *entry, struct credentials *c,
 	return 0;
 }
 
+/* The helper for domain: its own, else the one for all; NULL: none. */
+static const char *
+find_helper(struct json_object *o, const char *domain, const char *key)
+{
+	struct json_object *helpers, *v;
+
+	if (json_object_object_get_ex(o, "credHelpers", &helpers) &&
+	    json_object_is_type(helpers, json_type_object) &&
+	    (json_object_object_get_ex(helpers, domain, &v) ||
+		json_object_object_get_ex(helpers, key, &v)) &&
+	    json_object_is_type(v, json_type_string))
+		return json_object_get_string(v);
+	if (json_object_object_get_ex(o, "credsStore", &v) &&
+	    json_object_is_type(v, json_type_string) &&
+	    json_object_get_string_len(v) > 0)
+		return json_object_get_string(v);
+	return NULL;
+}
+
 static int
 find(const char *path, const char *domain, struct credentials *c,
     struct imgd_error **err)
 {
+	const char *key = strcmp(domain, REFERENCE_DEFAULT_DOMAIN) == 0
+	    ? HUB_KEY
+	    : domain;
+	const char *helper;
 	cleanup_json struct json_object *o = NULL;
 	cleanup_free char *text = NULL;
 	struct json_object *auths, *entry;
@@ -139,6 +162,11 @@ find(const char *path, const char *domain, struct credentials *c,
 		return r;
 	o = json_tokener_parse(text);
 	explicit_bzero(text, len);
+	if (!json_object_is_type(o, json_type_object))
+		return imgd_error_set(err, EINVAL, "not a JSON object");
+	helper = find_helper(o, domain, key);
+	if (helper != NULL)
+		return credential_helper_get(helper, key, c, err);
 	if (!json_object_object_get_ex(o, "auths", &auths) ||
 	    !json_object_is_type(auths, json_type_object))
 		return 0;

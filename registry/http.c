@@ -13,12 +13,14 @@
 #include "lib/cleanup.h"
 #include "lib/limits.h"
 #include "lib/log.h"
+#include "registry/cookies.h"
 #include "registry/http.h"
 
 #define MAX_IDLE        8
 #define BUFFER_BYTES    (64 << 10)
 #define STALL_BYTES     1024 /* at least so much in a stall timeout */
 #define MAX_CHALLENGES  16
+#define MAX_DOCKER      64 /* headers */
 
 struct http {
 	struct http_params params;
@@ -26,6 +28,7 @@ struct http {
 	char *client_origin;
 	char *ca_blob; /* the bundle with ca_pem behind it; NULL: no ca_pem */
 	char *no_proxy;
+	struct cookie_jar *cookies;
 	pthread_mutex_t lock; /* of idle */
 	CURL *idle[MAX_IDLE]; /* with their open connections */
 	size_t n_idle;
@@ -37,6 +40,7 @@ struct exchange {
 	const struct http_request *req;
 	struct http_reply *reply;
 	CURL *curl;
+	const char *origin;
 	size_t n_header_bytes;
 	bool has_begun;  /* req->begin was called */
 	bool is_cut;     /* an error's body longer than anybody reads */
@@ -80,6 +84,7 @@ http_free(struct http *h)
 	free(h->client_origin);
 	free(h->ca_blob);
 	free(h->no_proxy);
+	cookie_jar_free(h->cookies);
 	free(h);
 }
 
@@ -145,12 +150,13 @@ http_new(const struct http_params *params, struct http **ret,
 	h->params = *params;
 	(void)pthread_mutex_init(&h->lock, NULL);
 	h->no_proxy = no_proxy_list();
+	h->cookies = cookie_jar_new();
 	if (!copy(&h->user_agent, params->user_agent) ||
 	    !copy(&h->ca_bundle, params->ca_bundle) ||
 	    !copy(&h->client_cert_pem, params->client_cert_pem) ||
 	    !copy(&h->client_key_pem, params->client_key_pem) ||
 	    !copy(&h->client_origin, params->client_origin) ||
-	    h->no_proxy == NULL)
+	    h->no_proxy == NULL || h->cookies == NULL)
 		r = no_memory(err);
 	if (r >= 0 && params->ca_pem != NULL)
 		r = make_ca_blob(h, params->ca_pem, err);
@@ -226,9 +232,18 @@ forget_headers(struct http_reply *r)
 	free(r->content_digest);
 	free(r->link);
 	free(r->retry_after);
+	free(r->accept_ranges);
 	for (i = 0; i < r->n_challenges; i++)
 		free(r->challenges[i]);
 	free(r->challenges);
+	for (i = 0; i < r->n_docker; i++) {
+		free(r->docker[i].name);
+		free(r->docker[i].value);
+	}
+	free(r->docker);
+	r->docker = NULL;
+	r->n_docker = 0;
+	r->accept_ranges = NULL;
 	r->content_type = r->location = r->content_range = NULL;
 	r->content_digest = r->link = r->retry_after = NULL;
 	r->challenges = NULL;
@@ -265,14 +280,57 @@ add_challenge(struct http_reply *r, char *value)
 	return 0;
 }
 
+const char *
+http_reply_docker(const struct http_reply *r, const char *name)
+{
+	size_t i;
+
+	for (i = 0; i < r->n_docker; i++)
+		if (strcasecmp(r->docker[i].name, name) == 0)
+			return r->docker[i].value;
+	return NULL;
+}
+
 static int
-keep_header(struct http_reply *r, const char *name, size_t name_len,
+add_docker(struct http_reply *r, const char *name, size_t name_len,
+    const char *value)
+{
+	struct http_header *list, h;
+
+	if (r->n_docker == MAX_DOCKER)
+		return 0;
+	list = reallocarray(r->docker, r->n_docker + 1, sizeof(*list));
+	if (list == NULL)
+		return -ENOMEM;
+	r->docker = list;
+	h.name = strndup(name, name_len);
+	h.value = strdup(value);
+	if (h.name == NULL || h.value == NULL) {
+		free(h.name);
+		free(h.value);
+		return -ENOMEM;
+	}
+	list[r->n_docker++] = h;
+	return 0;
+}
+
+static bool
+is_named(const char *name, size_t name_len, const char *wanted)
+{
+	return name_len == strlen(wanted) &&
+	    strncasecmp(name, wanted, name_len) == 0;
+}
+
+static int
+keep_header(struct exchange *x, const char *name, size_t name_len,
     const char *value, size_t len)
 {
+	struct http_reply *r = x->reply;
 	const struct {
 		const char *name;
 		char **to;
 	} known[] = {
+		{ "Accept-Ranges", &r->accept_ranges },
 		{ "Content-Type", &r->content_type },
 		{ "Location", &r->location },
 		{ "Content-Range", &r->content_range },
@@ -286,19 +344,26 @@ keep_header(struct http_reply *r, const char *name, size_t name_len,
 
 	if (text == NULL)
 		return -ENOMEM;
-	if (name_len == strlen("WWW-Authenticate") &&
-	    strncasecmp(name, "WWW-Authenticate", name_len) == 0)
+	if (is_named(name, name_len, "WWW-Authenticate"))
 		return add_challenge(r, take_ptr(&text));
-	if (name_len == strlen("Content-Length") &&
-	    strncasecmp(name, "Content-Length", name_len) == 0 &&
+	if (is_named(name, name_len, "Set-Cookie")) {
+		if (x->req->with_cookies)
+			cookie_jar_keep(x->http->cookies, x->origin, text);
+		return 0;
+	}
+	if ((name_len > 9 && strncasecmp(name, "X-Docker-", 9) == 0) ||
+	    (name_len > 7 && strncasecmp(name, "Docker-", 7) == 0)) {
+		if (add_docker(r, name, name_len, text) < 0)
+			return -ENOMEM;
+	}
+	if (is_named(name, name_len, "Content-Length") &&
 	    str_to_u64(text, INT64_MAX, &n)) {
 		r->has_length = true;
 		r->length = n;
 		return 0;
 	}
 	for (i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
-		if (strlen(known[i].name) != name_len ||
-		    strncasecmp(known[i].name, name, name_len) != 0)
+		if (!is_named(name, name_len, known[i].name))
 			continue;
 		free(*known[i].to);
 		*known[i].to = take_ptr(&text);
@@ -335,7 +400,7 @@ on_header(char *line, size_t size, size_t n, void *ctx)
 		value++;
 	while (end > value && isspace((unsigned char)end[-1]))
 		end--;
-	if (keep_header(x->reply, line, name_len, value,
+	if (keep_header(x, line, name_len, value,
 		(size_t)(end - value)) < 0) {
 		x->r = no_memory(&x->err);
 		return 0;
@@ -457,6 +522,8 @@ set_headers(struct exchange *x, const char *authorization,
     struct curl_slist **list)
 {
 	const struct http_request *req = x->req;
+	cleanup_free char *cookies = NULL;
+	size_t i;
 
 	if (add_line(list, "User-Agent: ", x->http->user_agent) == NULL)
 		return -ENOMEM;
@@ -465,6 +532,13 @@ set_headers(struct exchange *x, const char *authorization,
 		return -ENOMEM;
 	if (authorization != NULL &&
 	    add_line(list, "Authorization: ", authorization) == NULL)
+		return -ENOMEM;
+	for (i = 0; req->headers != NULL && req->headers[i] != NULL; i++)
+		if (add_line(list, req->headers[i], "") == NULL)
+			return -ENOMEM;
+	if (req->with_cookies)
+		cookies = cookie_jar_for(x->http->cookies, x->origin);
+	if (cookies != NULL && add_line(list, "Cookie: ", cookies) == NULL)
 		return -ENOMEM;
 	if (req->has_range) {
 		char range[32];
@@ -534,8 +608,9 @@ set_options(struct exchange *x, const char *url, char *text)
 	(void)curl_easy_setopt(c, CURLOPT_NOSIGNAL, 1L);
 	(void)curl_easy_setopt(c, CURLOPT_FOLLOWLOCATION, 0L);
 	(void)curl_easy_setopt(c, CURLOPT_PATH_AS_IS, 1L);
+	/* HTTP/2 where TLS agrees on it; libcurl may be built without. */
 	(void)curl_easy_setopt(c, CURLOPT_HTTP_VERSION,
-	    (long)CURL_HTTP_VERSION_1_1);
+	    (long)CURL_HTTP_VERSION_2TLS);
 #if LIBCURL_VERSION_NUM >= 0x075500
 	(void)curl_easy_setopt(c, CURLOPT_PROTOCOLS_STR, "http,https");
 #else
@@ -646,6 +721,7 @@ exchange(struct http *h, const struct http_request *req, const char *url,
 	r = url_origin(url, &origin, err);
 	if (r < 0)
 		return r;
+	x.origin = origin;
 	x.curl = take_handle(h);
 	if (x.curl == NULL)
 		return no_memory(err);

@@ -36,6 +36,10 @@ void http_free(struct http *h);
 /* Sleep; -ECANCELED if the work was called off. */
 int http_pause(struct http *h, unsigned ms, struct imgd_error **err);
 
+struct http_header {
+	char *name, *value;
+};
+
 struct http_reply {
 	long status;
 	bool is_foreign; /* from another origin than was asked first */
@@ -47,13 +51,18 @@ struct http_reply {
 	char *content_digest; /* Docker-Content-Digest */
 	char *link;
 	char *retry_after;
+	char *accept_ranges;
 	char **challenges; /* each WWW-Authenticate line */
 	size_t n_challenges;
+	struct http_header *docker; /* each X-Docker-* and Docker-* line */
+	size_t n_docker;
 	char *url; /* that answered */
 	struct strbuf body; /* what went to no sink */
 };
 
 void http_reply_done(struct http_reply *r);
+/* The value of the first Docker header of that name; NULL: none. */
+const char *http_reply_docker(const struct http_reply *r, const char *name);
 
 struct http_request {
 	const char *method; /* "GET", "HEAD" or "POST" */
@@ -61,6 +70,8 @@ struct http_request {
 	const char *accept;        /* NULL: none */
 	const char *authorization; /* the header's value; NULL: none */
 	const char *form;          /* POST: x-www-form-urlencoded body */
+	const char *const *headers; /* more lines, NULL-terminated; NULL: none */
+	bool with_cookies;          /* send and keep them */
 	bool has_range;
 	uint64_t range_from;
 	size_t max_body;     /* of a 2xx reply that goes to no sink */

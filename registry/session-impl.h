@@ -21,7 +21,7 @@ struct endpoint {
 	bool is_mirror;     /* any failure leads to the next endpoint */
 	bool may_fall_back; /* https that may turn out to be http */
 	atomic_bool is_dead;   /* no connection: not tried again */
-	atomic_bool is_pinged; /* it has answered */
+	atomic_bool is_pinged; /* it has answered as a v2 registry does */
 
 	pthread_mutex_t lock; /* of what follows */
 	struct challenge challenge; /* the newest */
@@ -97,7 +97,7 @@ long reply_retry_after(const struct http_reply *reply);
 
 /* ---- v2 (v2.c) ---- */
 
-/* Ping if needed, authorize, ask, and once more after a 401.  req->url and
+/* Authorize, ask, and once more after a 401.  req->url and
  * req->authorization are set here; path is what follows "/v2". */
 int v2_request(struct registry_session *s, struct endpoint *e,
     const char *path, struct http_request *req, struct http_reply *ret,

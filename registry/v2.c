@@ -53,17 +53,15 @@ ping_locked(struct registry_session *s, struct endpoint *e,
 	if (url == NULL)
 		return imgd_error_set(err, ENOMEM, "out of memory");
 	r = http_do(s->http, &req, &reply, err);
-	if (r < 0) {
-		if (r == -IMGD_E_NET || r == -IMGD_E_TLS)
-			e->is_dead = true;
+	if (r < 0)
 		return r;
-	}
 	if (reply.status == 429 || reply.status >= 500)
 		return reply_error(s, &reply, e->origin, err);
 	if (reply.status == 404)
 		return imgd_error_set(err, IMGD_E_PROTOCOL,
 		    "%s is not a v2 registry", e->origin);
 	if (reply.status == 401 && !reply.is_foreign) {
+		challenge_done(&e->challenge);
 		r = challenge_parse(reply.challenges, reply.n_challenges,
 		    &e->challenge, err);
 		if (r < 0)
@@ -73,11 +71,25 @@ ping_locked(struct registry_session *s, struct endpoint *e,
 	return 0;
 }
 
+/*
+ * What the first answer of an endpoint says of it.  A 404 that does not name
+ * the protocol may be anybody's: only then the version check is worth a
+ * request of its own.
+ */
 static int
-ping(struct registry_session *s, struct endpoint *e, struct imgd_error **err)
+judge(struct registry_session *s, struct endpoint *e,
+    const struct http_reply *reply, struct imgd_error **err)
 {
 	int r = 0;
 
+	if (e->is_pinged)
+		return 0;
+	if (reply->status != 404 || reply->is_foreign ||
+	    http_reply_docker(reply, "Docker-Distribution-Api-Version") !=
+		NULL) {
+		e->is_pinged = true;
+		return 0;
+	}
 	(void)pthread_mutex_lock(&e->lock);
 	if (!e->is_pinged)
 		r = ping_locked(s, e, err);
@@ -96,9 +108,6 @@ v2_request(struct registry_session *s, struct endpoint *e, const char *path,
 
 	if (url == NULL)
 		return imgd_error_set(err, ENOMEM, "out of memory");
-	r = ping(s, e, err);
-	if (r < 0)
-		return r;
 	req->url = url;
 	for (round = 0;; round++) {
 		cleanup_free char *header = NULL;
@@ -110,6 +119,12 @@ v2_request(struct registry_session *s, struct endpoint *e, const char *path,
 		req->authorization = header;
 		r = http_do(s->http, req, ret, err);
 		req->authorization = NULL;
+		/* Nobody answers there, or not in the tongue expected. */
+		if (r < 0 && ret->status == 0 && !e->is_pinged &&
+		    (r == -IMGD_E_NET || r == -IMGD_E_TLS))
+			e->is_dead = true;
+		if (r >= 0)
+			r = judge(s, e, ret, err);
 		if (r < 0 || ret->status != 401 || ret->is_foreign ||
 		    round > 0)
 			break;

@@ -98,7 +98,12 @@ top=$("$tool" resolve "$r/ok:1" | sed -n 's/^top [^ ]* \([^ ]*\) .*/\1/p')
 good "a digest reference is resolved" "^top .*$top" resolve "$r/ok:1@$top"
 asked "drop what was asked" "True"
 good "a known digest ends the work" "^unchanged$" resolve -k "$top" "$r/ok:1"
-asked "after one HEAD" "[q['method'] for q in r] == ['GET', 'HEAD']"
+asked "after one HEAD and nothing else" "[q['method'] for q in r] == ['HEAD']"
+good "with a token, too" "^unchanged$" resolve -k "$top" "$r/bearer:1"
+asked "after one challenge and one token" \
+    "[(q['method'], q['path'][:6], q['has_auth']) for q in r] ==
+     [('HEAD', '/v2/t/', False), ('GET', '/token', False),
+      ('HEAD', '/v2/t/', True)]"
 
 fails "a manifest that is not what the header says" 1024 "digest mismatch" \
     resolve "$r/header-lie"
@@ -217,9 +222,8 @@ fails "a mirror's URL with a query" 22 "no query" \
     resolve -m "http://127.0.0.1:$port/?a" "$r/ok"
 
 start_liar --ping=bearer
-good "a challenge of the version check" "^config " resolve "$r/bearer"
-asked "saves a refused request" \
-    "len([q for q in r if '/bearer/manifests/' in q['path']]) == 1"
+good "a registry with a challenge at its root" "^config " resolve "$r/bearer"
+asked "is not needed" "not [q for q in r if q['path'] == '/v2/']"
 
 # ---- TLS ----
 
