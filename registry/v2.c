@@ -73,8 +73,8 @@ ping_locked(struct registry_session *s, struct endpoint *e,
 	return 0;
 }
 
-static int
-ping(struct registry_session *s, struct endpoint *e, struct imgd_error **err)
+int
+v2_ping(struct registry_session *s, struct endpoint *e, struct imgd_error **err)
 {
 	int r = 0;
 
@@ -96,7 +96,7 @@ v2_request(struct registry_session *s, struct endpoint *e, const char *path,
 
 	if (url == NULL)
 		return imgd_error_set(err, ENOMEM, "out of memory");
-	r = ping(s, e, err);
+	r = v2_ping(s, e, err);
 	if (r < 0)
 		return r;
 	req->url = url;
