@@ -113,7 +113,7 @@ registry_has_blob(struct registry_session *s, const char *digest,
 			*err = take_ptr(&why);
 		return r;
 	}
-	*ret_size = reply.has_length ? reply.length : 0;
+	*ret_size = reply.status == 200 && reply.has_length ? reply.length : 0;
 	return reply.status == 200;
 }
 
