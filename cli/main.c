@@ -17,6 +17,10 @@ const struct cmd cmds[] = {
 	{ "pull", cmd_pull,
 	    "[-a] [-q] [--driver D] [--platform P] [--json] NAME[:TAG|@DIGEST]",
 	    "fetch an image from a registry" },
+	{ "push", cmd_push,
+	    "[-a] [-q] [--driver D] [--compression gzip|zstd] [--json] "
+	    "NAME[:TAG]",
+	    "send an image to a registry" },
 	{ "images", cmd_images,
 	    "[-q] [--digests] [--no-trunc] [--json] [NAME[:TAG]]",
 	    "list images" },

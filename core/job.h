@@ -54,6 +54,6 @@ struct job_type {
 extern const struct job_type job_types[];
 
 job_handler job_create, job_diff, job_fsck, job_migrate, job_mount, job_pull,
-    job_rm, job_rmi, job_tag, job_umount;
+    job_push, job_rm, job_rmi, job_tag, job_umount;
 
 #endif

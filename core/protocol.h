@@ -80,6 +80,43 @@ enum {
 	PULLER_SIZES
 };
 
+/*
+ * ---- engine and pusher: the puller's module, begun with another message ----
+ *
+ * Each order is answered before the next is given.  What fails ends the pusher
+ * with PULLER_FAILED.
+ */
+enum {
+	/* engine, first: as PULLER_START */
+	PUSHER_START = 250,
+	/* engine: str blob digest, u32 n, n str repositories to mount from */
+	PUSHER_FIND,
+	/* pusher: u32 PUSHER_*, u64 size, str repository mounted from */
+	PUSHER_FOUND,
+	/* engine: u32 enum deflate_format, fds: scratch file, tar */
+	PUSHER_UPLOAD,
+	/* pusher: u64 tar bytes so far */
+	PUSHER_PROGRESS,
+	/* pusher: str why; the tar is needed once more */
+	PUSHER_AGAIN,
+	/* engine: fd of the tar */
+	PUSHER_TAR,
+	/* pusher: str diff_id, u64 tar bytes, str blob digest, u64 blob bytes;
+	 * all was sent, and waits for the word */
+	PUSHER_SENT,
+	/* engine: the tar is what it should be */
+	PUSHER_COMMIT,
+	/* engine: str digest, bytes of a config */
+	PUSHER_CONFIG,
+	/* engine: str tag, str media type, str digest, bytes */
+	PUSHER_MANIFEST,
+	/* pusher: done, for UPLOAD, CONFIG and MANIFEST */
+	PUSHER_DONE
+};
+#define PUSHER_MISSING 0u
+#define PUSHER_EXISTS  1u
+#define PUSHER_MOUNTED 2u
+
 /* ---- engine and unpacker ---- */
 enum {
 	/* worker, first */

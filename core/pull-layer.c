@@ -43,33 +43,6 @@ layer_fds_done(struct layer_fds *f)
 	close_fd(&f->write);
 }
 
-static int
-open_scratch(struct engine *e, int *ret_fd, struct imgd_error **err)
-{
-	cleanup_close int dir_fd = fs_open_dir(e->store->root_fd, "spool",
-	    err);
-	char key[65];
-	int fd, r;
-
-	if (dir_fd < 0)
-		return dir_fd;
-	fd = openat(dir_fd, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-	if (fd < 0) {
-		/* A filesystem without O_TMPFILE. */
-		r = str_random_key(key, err);
-		if (r < 0)
-			return r;
-		fd = openat(dir_fd, key,
-		    O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
-		if (fd < 0)
-			return imgd_error_set(err, errno, "spool: %s",
-			    strerror(errno));
-		(void)unlinkat(dir_fd, key, 0);
-	}
-	*ret_fd = fd;
-	return 0;
-}
-
 /* The directory to fill and the form of its whiteouts. */
 static int
 open_stage(struct pull *p, struct pull_layer *l, int *ret_fd,
@@ -113,7 +86,7 @@ open_layer_fds(struct pull *p, struct pull_layer *l, struct layer_fds *f,
 		r = store_open_recipe(p->engine->store, l->key,
 		    O_RDWR | O_CREAT | O_TRUNC, &f->recipe, err);
 	if (r >= 0)
-		r = open_scratch(p->engine, &f->scratch, err);
+		r = store_open_scratch(p->engine->store, &f->scratch, err);
 	if (r < 0)
 		return r;
 	if (pipe2(fds, O_CLOEXEC) < 0)

@@ -18,6 +18,7 @@
 
 #include "core/protocol.h"
 #include "core/puller-params.h"
+#include "core/pusher.h"
 #include "core/role.h"
 #include "lib/cleanup.h"
 #include "lib/log.h"
@@ -39,7 +40,6 @@ struct fetch {
 struct puller {
 	int sock;
 	struct puller_params params;
-	struct reference ref;
 	struct registry_session *session;
 	pthread_mutex_t send_mutex;
 	pthread_mutex_t mutex; /* for the queue */
@@ -312,38 +312,40 @@ is_text(const char *s)
 	return s != NULL && *s != '\0';
 }
 
-static int
-open_session(struct puller *p, struct imgd_error **err)
+int
+puller_open_session(const struct puller_params *params, bool is_push,
+    struct registry_session **ret, struct imgd_error **err)
 {
+	cleanup(reference_done) struct reference ref = REFERENCE_INIT;
 	struct registry_mirror *mirrors;
 	struct registry_params rp;
 	size_t i;
 	int r;
 
-	r = reference_parse(p->params.reference, 0, &p->ref, err);
+	r = reference_parse(params->reference, 0, &ref, err);
 	if (r < 0)
 		return r;
-	mirrors = calloc(p->params.n_mirrors + 1, sizeof(*mirrors));
+	mirrors = calloc(params->n_mirrors + 1, sizeof(*mirrors));
 	if (mirrors == NULL)
 		return imgd_error_set(err, ENOMEM, "out of memory");
-	for (i = 0; i < p->params.n_mirrors; i++)
-		mirrors[i].url = p->params.mirrors[i];
+	for (i = 0; i < params->n_mirrors; i++)
+		mirrors[i].url = params->mirrors[i];
 	rp = (struct registry_params) {
-		.ref = &p->ref,
+		.ref = &ref,
+		.is_push = is_push,
 		.mirrors = mirrors,
-		.n_mirrors = p->params.n_mirrors,
-		.insecure = (const char *const *)p->params.insecure,
-		.n_insecure = p->params.n_insecure,
-		.username = is_text(p->params.username) ? p->params.username
-							: NULL,
-		.password = is_text(p->params.username) ? p->params.password
-							: NULL,
-		.identity_token = is_text(p->params.identity_token)
-		    ? p->params.identity_token
+		.n_mirrors = params->n_mirrors,
+		.insecure = (const char *const *)params->insecure,
+		.n_insecure = params->n_insecure,
+		.username = is_text(params->username) ? params->username
+						      : NULL,
+		.password = is_text(params->username) ? params->password
+						      : NULL,
+		.identity_token = is_text(params->identity_token)
+		    ? params->identity_token
 		    : NULL,
-		.ctx = p,
 	};
-	r = registry_session_new(&rp, &p->session, err);
+	r = registry_session_new(&rp, ret, err);
 	free(mirrors);
 	return r;
 }
@@ -358,6 +360,8 @@ serve(struct puller *p, struct imgd_error **err)
 	r = message_recv(p->sock, PROTOCOL_MAX_BYTES, &m, err);
 	if (r <= 0)
 		return r;
+	if (m.type == PUSHER_START)
+		return pusher_serve(p->sock, &m, err);
 	if (m.type != PULLER_START)
 		return imgd_error_set(err, IMGD_E_PROTOCOL,
 		    "unexpected message %u", (unsigned int)m.type);
@@ -367,7 +371,8 @@ serve(struct puller *p, struct imgd_error **err)
 	if (p->params.n_threads < 1 || p->params.n_threads > MAX_THREADS)
 		return imgd_error_set(err, IMGD_E_PROTOCOL,
 		    "malformed start message");
-	r = open_session(p, err);
+	r = puller_open_session(&p->params, /* is_push= */ false, &p->session,
+	    err);
 	if (r >= 0)
 		r = resolve(p, err);
 	while (r >= 0) {
@@ -390,7 +395,7 @@ int
 imgd_worker_main(int sock, unsigned int what)
 {
 	cleanup_error struct imgd_error *err = NULL;
-	struct puller p = { .sock = sock, .ref = REFERENCE_INIT };
+	struct puller p = { .sock = sock };
 	struct message m;
 
 	(void)what;

@@ -68,6 +68,9 @@ int store_driver(struct store *s, const char *name, struct driver **ret,
 int store_open_recipe(struct store *s, const char *key, int flags,
     int *ret_fd, struct imgd_error **err);
 
+/* A scratch file in ROOT/spool that has no name. */
+int store_open_scratch(struct store *s, int *ret_fd, struct imgd_error **err);
+
 /* Which driver a verb that reads image (its id) should use: name, else the
  * store's choice if it holds the image, else the first that does.
  * caps: IMGD_CAP_* that it must have; drivers without them are passed over.

@@ -102,7 +102,8 @@ default_scope(const struct registry_session *s)
 {
 	struct strbuf sb = STRBUF_INIT;
 
-	strbuf_printf(&sb, "repository:%s:pull", s->ref.path);
+	strbuf_printf(&sb, "repository:%s:pull%s", s->ref.path,
+	    s->params.is_push ? ",push" : "");
 	return strbuf_take(&sb);
 }
 
@@ -172,7 +173,8 @@ check_token_status(struct registry_session *s, const struct http_reply *reply,
 	if (text == NULL)
 		return no_memory(err);
 	return imgd_error_set(err, IMGD_E_DENIED,
-	    "pull access denied for %s, " DENIED_HINT ": %s", s->name, text);
+	    "%s access denied for %s, " DENIED_HINT ": %s",
+	    s->params.is_push ? "push" : "pull", s->name, text);
 }
 
 /* A secret goes to the token server only over TLS, unless the registry itself

@@ -49,6 +49,7 @@ struct exchange {
 	int r;           /* of a callback that failed */
 	struct imgd_error *err;
 	uint64_t stall_bytes; /* received since stall_ms */
+	curl_off_t sent_bytes; /* when stall_ms was last set by sending */
 	int64_t stall_ms;
 };
 
@@ -233,6 +234,8 @@ forget_headers(struct http_reply *r)
 	free(r->link);
 	free(r->retry_after);
 	free(r->accept_ranges);
+	free(r->range);
+	r->range = NULL;
 	for (i = 0; i < r->n_challenges; i++)
 		free(r->challenges[i]);
 	free(r->challenges);
@@ -337,6 +340,7 @@ keep_header(struct exchange *x, const char *name, size_t name_len,
 		{ "Docker-Content-Digest", &r->content_digest },
 		{ "Link", &r->link },
 		{ "Retry-After", &r->retry_after },
+		{ "Range", &r->range },
 	};
 	cleanup_free char *text = strndup(value, len);
 	uint64_t n;
@@ -477,6 +481,22 @@ on_data(char *data, size_t size, size_t n, void *ctx)
 	return x->r < 0 || x->is_cut ? 0 : len;
 }
 
+static size_t
+on_send(char *buf, size_t size, size_t n, void *ctx)
+{
+	struct exchange *x = ctx;
+	int64_t before = now_ms();
+	int64_t len = x->req->send(x->req->send_ctx, buf, size * n, &x->err);
+
+	/* Nor is time that the source took. */
+	x->stall_ms += now_ms() - before;
+	if (len < 0) {
+		x->r = (int)len;
+		return CURL_READFUNC_ABORT;
+	}
+	return (size_t)len;
+}
+
 static int
 on_progress(void *ctx, curl_off_t dl_total, curl_off_t dl_now,
     curl_off_t ul_total, curl_off_t ul_now)
@@ -486,7 +506,11 @@ on_progress(void *ctx, curl_off_t dl_total, curl_off_t dl_now,
 	(void)dl_total;
 	(void)dl_now;
 	(void)ul_total;
-	(void)ul_now;
+	/* Buffers fill at once, so what counts is that some of it left. */
+	if (ul_now >= x->sent_bytes + STALL_BYTES) {
+		x->sent_bytes = ul_now;
+		x->stall_ms = now_ms();
+	}
 	if (is_cancelled(x->http)) {
 		x->is_cancelled = true;
 		return 1;
@@ -517,6 +541,41 @@ add_line(struct curl_slist **list, const char *name, const char *value)
 	return longer;
 }
 
+/* Methods of an upload; forms say themselves what they are. */
+static bool
+has_body(const struct http_request *req)
+{
+	return req->form == NULL && strcmp(req->method, "GET") != 0 &&
+	    strcmp(req->method, "HEAD") != 0 &&
+	    strcmp(req->method, "DELETE") != 0;
+}
+
+/* Method and body. */
+static void
+set_method(struct exchange *x)
+{
+	const struct http_request *req = x->req;
+	CURL *c = x->curl;
+
+	if (strcmp(req->method, "HEAD") == 0) {
+		(void)curl_easy_setopt(c, CURLOPT_NOBODY, 1L);
+	} else if (req->send != NULL) {
+		(void)curl_easy_setopt(c, CURLOPT_UPLOAD, 1L);
+		(void)curl_easy_setopt(c, CURLOPT_CUSTOMREQUEST, req->method);
+		(void)curl_easy_setopt(c, CURLOPT_READFUNCTION, on_send);
+		(void)curl_easy_setopt(c, CURLOPT_READDATA, x);
+		(void)curl_easy_setopt(c, CURLOPT_INFILESIZE_LARGE,
+		    req->has_send_length ? (curl_off_t)req->send_length
+					 : (curl_off_t)-1);
+	} else if (strcmp(req->method, "GET") != 0) {
+		/* libcurl would wait for a body without this. */
+		if (strcmp(req->method, "DELETE") != 0)
+			(void)curl_easy_setopt(c, CURLOPT_POSTFIELDS,
+			    req->form != NULL ? req->form : "");
+		(void)curl_easy_setopt(c, CURLOPT_CUSTOMREQUEST, req->method);
+	}
+}
+
 static int
 set_headers(struct exchange *x, const char *authorization,
     struct curl_slist **list)
@@ -539,6 +598,11 @@ set_headers(struct exchange *x, const char *authorization,
 	if (req->with_cookies)
 		cookies = cookie_jar_for(x->http->cookies, x->origin);
 	if (cookies != NULL && add_line(list, "Cookie: ", cookies) == NULL)
+		return -ENOMEM;
+	if (has_body(req) &&
+	    add_line(list, "Content-Type: ",
+		req->send_type != NULL ? req->send_type
+				       : "application/octet-stream") == NULL)
 		return -ENOMEM;
 	if (req->has_range) {
 		char range[32];
@@ -633,12 +697,7 @@ set_options(struct exchange *x, const char *url, char *text)
 	(void)curl_easy_setopt(c, CURLOPT_NOPROGRESS, 0L);
 	(void)curl_easy_setopt(c, CURLOPT_XFERINFOFUNCTION, on_progress);
 	(void)curl_easy_setopt(c, CURLOPT_XFERINFODATA, x);
-	if (strcmp(x->req->method, "HEAD") == 0) {
-		(void)curl_easy_setopt(c, CURLOPT_NOBODY, 1L);
-	} else if (strcmp(x->req->method, "POST") == 0) {
-		(void)curl_easy_setopt(c, CURLOPT_POST, 1L);
-		(void)curl_easy_setopt(c, CURLOPT_POSTFIELDS, x->req->form);
-	}
+	set_method(x);
 }
 
 /* Put libcurl's failure into words. */
@@ -688,6 +747,13 @@ run_exchange(struct exchange *x, const char *url, const char *origin,
 		return no_memory(err);
 	}
 	x->stall_ms = now_ms();
+	if (x->req->restart != NULL) {
+		r = x->req->restart(x->req->send_ctx, err);
+		if (r < 0) {
+			curl_slist_free_all(headers);
+			return r;
+		}
+	}
 	log_debug("registry", "%s %s%s", x->req->method, origin,
 	    authorization != NULL ? " with authorization" : "");
 	code = curl_easy_perform(x->curl);
@@ -749,7 +815,8 @@ next_url(const struct http_request *req, const struct http_reply *reply,
 	int r;
 
 	if (!is_redirect(reply->status) || reply->location == NULL ||
-	    strcmp(req->method, "POST") == 0) {
+	    (strcmp(req->method, "GET") != 0 &&
+		strcmp(req->method, "HEAD") != 0)) {
 		*ret = NULL;
 		return 0;
 	}

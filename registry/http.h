@@ -52,6 +52,7 @@ struct http_reply {
 	char *link;
 	char *retry_after;
 	char *accept_ranges;
+	char *range; /* of an upload: what the server has */
 	char **challenges; /* each WWW-Authenticate line */
 	size_t n_challenges;
 	struct http_header *docker; /* each X-Docker-* and Docker-* line */
@@ -65,7 +66,7 @@ void http_reply_done(struct http_reply *r);
 const char *http_reply_docker(const struct http_reply *r, const char *name);
 
 struct http_request {
-	const char *method; /* "GET", "HEAD" or "POST" */
+	const char *method; /* "GET", "HEAD", "POST", "PUT" … */
 	const char *url;
 	const char *accept;        /* NULL: none */
 	const char *authorization; /* the header's value; NULL: none */
@@ -74,6 +75,17 @@ struct http_request {
 	bool with_cookies;          /* send and keep them */
 	bool has_range;
 	uint64_t range_from;
+
+	/* The body to send, if send is not NULL: restart is called before it
+	 * is sent, each time; send gives up to len bytes, 0 at the end. */
+	int (*restart)(void *ctx, struct imgd_error **err);
+	int64_t (*send)(void *ctx, void *buf, size_t len,
+	    struct imgd_error **err);
+	void *send_ctx;
+	const char *send_type;  /* Content-Type */
+	bool has_send_length;   /* else it goes in chunks */
+	uint64_t send_length;
+
 	size_t max_body;     /* of a 2xx reply that goes to no sink */
 	unsigned timeout_ms; /* for all of an exchange; 0 = none */
 

@@ -124,8 +124,8 @@ static int
 denied(struct registry_session *s, const char *text, struct imgd_error **err)
 {
 	return imgd_error_set(err, IMGD_E_DENIED,
-	    "pull access denied for %s, repository does not exist or may require 'docker login': %s",
-	    s->name, text);
+	    "%s access denied for %s, repository does not exist or may require 'docker login': %s",
+	    s->params.is_push ? "push" : "pull", s->name, text);
 }
 
 static int

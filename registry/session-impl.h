@@ -97,6 +97,9 @@ long reply_retry_after(const struct http_reply *reply);
 
 /* ---- v2 (v2.c) ---- */
 
+/* The version check, once: before what cannot be tried first, as an upload. */
+int v2_ping(struct registry_session *s, struct endpoint *e,
+    struct imgd_error **err);
 /* Authorize, ask, and once more after a 401.  req->url and
  * req->authorization are set here; path is what follows "/v2". */
 int v2_request(struct registry_session *s, struct endpoint *e,

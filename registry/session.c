@@ -66,6 +66,7 @@ set_scalars(struct registry_params *p, const struct registry_params *from)
 		.stall_timeout_ms = from->stall_timeout_ms != 0 ?
 		    from->stall_timeout_ms :
 		    60000,
+		.is_push = from->is_push,
 		.cancelled = from->cancelled,
 		.retrying = from->retrying,
 		.ctx = from->ctx,

@@ -56,6 +56,8 @@ struct registry_params {
 	const char *identity_token;
 	const char *registry_token;
 
+	bool is_push; /* asks for the right to push, too */
+
 	const char *user_agent; /* NULL: "imgd/VERSION" */
 
 	unsigned n_attempts;         /* per request or blob; 0 = 5 */

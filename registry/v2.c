@@ -71,6 +71,18 @@ ping_locked(struct registry_session *s, struct endpoint *e,
 	return 0;
 }
 
+int
+v2_ping(struct registry_session *s, struct endpoint *e, struct imgd_error **err)
+{
+	int r = 0;
+
+	(void)pthread_mutex_lock(&e->lock);
+	if (!e->is_pinged)
+		r = ping_locked(s, e, err);
+	(void)pthread_mutex_unlock(&e->lock);
+	return r;
+}
+
 /*
  * What the first answer of an endpoint says of it.  A 404 that does not name
  * the protocol may be anybody's: only then the version check is worth a
@@ -80,8 +92,6 @@ static int
 judge(struct registry_session *s, struct endpoint *e,
     const struct http_reply *reply, struct imgd_error **err)
 {
-	int r = 0;
-
 	if (e->is_pinged)
 		return 0;
 	if (reply->status != 404 || reply->is_foreign ||
@@ -90,11 +100,7 @@ judge(struct registry_session *s, struct endpoint *e,
 		e->is_pinged = true;
 		return 0;
 	}
-	(void)pthread_mutex_lock(&e->lock);
-	if (!e->is_pinged)
-		r = ping_locked(s, e, err);
-	(void)pthread_mutex_unlock(&e->lock);
-	return r;
+	return v2_ping(s, e, err);
 }
 
 /* ---- requests ---- */

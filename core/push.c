@@ -1,0 +1,410 @@
+/* The push job. */
+#include "config.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "core/protocol.h"
+#include "core/push.h"
+#include "core/puller-params.h"
+#include "core/role.h"
+#include "lib/cleanup.h"
+#include "lib/log.h"
+#include "tagstore/sources.h"
+
+#define LOOK_MS 100
+
+void
+push_show(struct push *p, const char *id, const char *status,
+    uint64_t current, uint64_t total)
+{
+	struct strbuf sb = STRBUF_INIT;
+
+	strbuf_puts(&sb, "{\"status\":");
+	strbuf_json(&sb, status);
+	if (id != NULL && total > 0)
+		strbuf_printf(&sb,
+		    ",\"progressDetail\":{\"current\":%ju,\"total\":%ju}",
+		    (uintmax_t)current, (uintmax_t)total);
+	else if (id != NULL)
+		strbuf_puts(&sb, ",\"progressDetail\":{}");
+	if (id != NULL) {
+		strbuf_puts(&sb, ",\"id\":");
+		strbuf_json(&sb, id);
+	}
+	strbuf_putc(&sb, '}');
+	if (!sb.is_failed)
+		job_output(p->job, sb.data);
+	strbuf_done(&sb);
+}
+
+int
+push_hear(struct push *p, size_t max, struct message *m,
+    struct imgd_error **err)
+{
+	struct pollfd fd = { .fd = p->sock, .events = POLLIN };
+	int r;
+
+	while (poll(&fd, 1, LOOK_MS) <= 0)
+		if (job_is_abandoned(p->job) || engine_is_ending(p->engine))
+			return imgd_error_set(err, ECANCELED, "cancelled");
+	r = message_recv(p->sock, max, m, err);
+	if (r == 0)
+		r = imgd_error_set(err, EPIPE, "the pusher died");
+	if (r < 0)
+		return r;
+	return m->type == PULLER_FAILED ? message_get_error(m, err) : 0;
+}
+
+static int
+hear_done(struct push *p, struct imgd_error **err)
+{
+	cleanup(message_done) struct message m;
+	int r;
+
+	message_init(&m, 0);
+	r = push_hear(p, PROTOCOL_MAX_BYTES, &m, err);
+	if (r >= 0 && m.type != PUSHER_DONE)
+		r = imgd_error_set(err, IMGD_E_PROTOCOL,
+		    "pusher: unexpected message %u", (unsigned int)m.type);
+	return r;
+}
+
+/* ---- the image and its layers ---- */
+
+static int
+find_image(struct push *p, struct imgd_error **err)
+{
+	cleanup(image_name_done) struct image_name row = { 0 };
+	cleanup_free char *name = reference_name(&p->ref);
+	cleanup_free char *driver = NULL;
+	struct store *s = p->engine->store;
+	int r;
+
+	if (name == NULL)
+		return imgd_error_set(err, ENOMEM, "out of memory");
+	r = tagstore_name(s->tags, name, p->ref.tag, NULL, &row, NULL);
+	if (r == -ENOENT)
+		return imgd_error_set(err, ENOENT,
+		    "an image does not exist locally with the tag: %s:%s",
+		    name, p->ref.tag);
+	if (r < 0)
+		return imgd_error_set(err, -r, "%s: %s", name, strerror(-r));
+	r = store_image_driver(s, row.image, job_getenv(p->job, "driver"), 0,
+	    &driver, err);
+	if (r >= 0)
+		r = store_driver(s, driver, &p->driver, err);
+	if (r >= 0)
+		r = tagstore_image(s->tags, row.image, &p->image, err);
+	return r;
+}
+
+/* Rows that keep the layers while they are read. */
+static int
+hold_layers(struct push *p, struct imgd_error **err)
+{
+	struct tagstore *tags = p->engine->store->tags;
+	struct layer_intent *intents;
+	size_t i;
+	int r = 0;
+
+	p->layers = calloc(p->image.n_layers + 1, sizeof(*p->layers));
+	intents = calloc(p->image.n_layers + 1, sizeof(*intents));
+	if (p->layers == NULL || intents == NULL)
+		r = imgd_error_set(err, ENOMEM, "out of memory");
+	for (i = 0; r >= 0 && i < p->image.n_layers; i++) {
+		cleanup(layer_row_done) struct layer_row row = { 0 };
+
+		r = tagstore_layer(tags, driver_name(p->driver),
+		    p->image.layers[i].chain_id, &row, err);
+		if (r < 0)
+			break;
+		(void)snprintf(p->layers[i].key, sizeof(p->layers[i].key),
+		    "%s", row.key);
+		p->layers[i].tar_bytes = row.tar_bytes;
+		intents[i] = (struct layer_intent) {
+			.key = p->layers[i].key,
+			.chain_id = p->image.layers[i].chain_id,
+			.diff_id = p->image.layers[i].diff_id,
+		};
+	}
+	if (r >= 0)
+		r = str_random_key(p->id, err);
+	if (r >= 0)
+		r = tagstore_pull_begin(tags, p->id, "push",
+		    driver_name(p->driver), intents, p->image.n_layers, err);
+	if (r < 0)
+		p->id[0] = '\0';
+	free(intents);
+	return r;
+}
+
+/* ---- the pusher ---- */
+
+static int
+fill_params(struct push *p, struct puller_params *q, struct imgd_error **err)
+{
+	const struct config *c = p->engine->config;
+	const char *user = job_getenv(p->job, "username");
+	const char *password = job_getenv(p->job, "password");
+	const char *token = job_getenv(p->job, "identity-token");
+	size_t i;
+
+	q->reference = reference_canonical(&p->ref);
+	q->platform = strdup("");
+	q->known_digest = strdup("");
+	q->username = strdup(user != NULL ? user : "");
+	q->password = strdup(password != NULL ? password : "");
+	q->identity_token = strdup(token != NULL ? token : "");
+	q->n_threads = 1;
+	q->mirrors = calloc(1, sizeof(char *));
+	q->insecure = calloc(c->n_insecure_registries + 1, sizeof(char *));
+	for (i = 0; q->insecure != NULL && i < c->n_insecure_registries; i++)
+		if ((q->insecure[i] = strdup(c->insecure_registries[i])))
+			q->n_insecure++;
+	if (q->reference == NULL || q->platform == NULL ||
+	    q->known_digest == NULL || q->username == NULL ||
+	    q->password == NULL || q->identity_token == NULL ||
+	    q->mirrors == NULL || q->insecure == NULL)
+		return imgd_error_set(err, ENOMEM, "out of memory");
+	return 0;
+}
+
+static int
+start_pusher(struct push *p, struct imgd_error **err)
+{
+	cleanup(puller_params_done) struct puller_params params = { 0 };
+	struct message m;
+	int pair[2], r;
+
+	r = fill_params(p, &params, err);
+	if (r >= 0)
+		r = message_pair(pair, PROTOCOL_TIMEOUT_S, err);
+	if (r < 0)
+		return r;
+	p->sock = pair[0];
+	r = engine_exec(p->engine, ROLE_PULLER, pair[1], &p->pidfd, err);
+	close_fd(&pair[1]);
+	if (r < 0)
+		return r;
+	puller_params_put(&m, &params);
+	m.type = PUSHER_START;
+	return message_send(p->sock, &m, err);
+}
+
+/* ---- steps ---- */
+
+static int
+push_layers(struct push *p, struct imgd_error **err)
+{
+	size_t i;
+	int r = 0;
+
+	for (i = 0; i < p->image.n_layers; i++) {
+		char id[13];
+
+		(void)snprintf(id, sizeof(id), "%.12s",
+		    digest_hex(p->image.layers[i].diff_id));
+		push_show(p, id, "Preparing", 0, 0);
+	}
+	for (i = 0; i < p->image.n_layers && r >= 0; i++) {
+		r = push_layer(p, i, err);
+		if (r < 0)
+			(void)imgd_error_prefix(err, "layer %.12s",
+			    digest_hex(p->image.layers[i].diff_id));
+	}
+	return r;
+}
+
+static int
+push_documents(struct push *p, struct imgd_error **err)
+{
+	cleanup_free char *text = NULL;
+	struct strbuf manifest = STRBUF_INIT;
+	char digest[DIGEST_STR_SIZE];
+	const char *media_type;
+	struct message m;
+	int r;
+
+	message_init(&m, PUSHER_CONFIG);
+	message_put_str(&m, p->image.id);
+	message_put_bytes(&m, p->image.config, p->image.config_len);
+	r = message_send(p->sock, &m, err);
+	if (r >= 0)
+		r = hear_done(p, err);
+	if (r >= 0)
+		r = push_manifest(p, &manifest, &media_type, err);
+	if (r >= 0)
+		r = digest_of(manifest.data, manifest.len, digest, err);
+	if (r >= 0) {
+		message_init(&m, PUSHER_MANIFEST);
+		message_put_str(&m, p->ref.tag);
+		message_put_str(&m, media_type);
+		message_put_str(&m, digest);
+		message_put_bytes(&m, manifest.data, manifest.len);
+		r = message_send(p->sock, &m, err);
+	}
+	if (r >= 0)
+		r = hear_done(p, err);
+	if (r >= 0 &&
+	    asprintf(&text, "%s: digest: %s size: %zu", p->ref.tag, digest,
+		manifest.len) < 0)
+		r = imgd_error_set(err, ENOMEM, "out of memory");
+	strbuf_done(&manifest);
+	if (r >= 0)
+		push_show(p, NULL, text, 0, 0);
+	return r;
+}
+
+/* Next time these need not be sent.  A failure only costs that. */
+static void
+note_sources(struct push *p)
+{
+	size_t i;
+
+	for (i = 0; i < p->image.n_layers; i++)
+		(void)tagstore_source_add(p->engine->store->tags,
+		    p->layers[i].digest, p->ref.domain, p->ref.path, NULL);
+}
+
+static int
+run(struct push *p, struct imgd_error **err)
+{
+	struct engine *e = p->engine;
+	struct strbuf sb = STRBUF_INIT;
+	cleanup_free char *name = reference_name(&p->ref);
+	int r;
+
+	pthread_mutex_lock(&e->plan_mutex);
+	r = find_image(p, err);
+	if (r >= 0)
+		r = hold_layers(p, err);
+	pthread_mutex_unlock(&e->plan_mutex);
+	if (r < 0)
+		return r;
+	strbuf_printf(&sb, "The push refers to repository [%s]",
+	    name != NULL ? name : "");
+	if (!sb.is_failed)
+		push_show(p, NULL, sb.data, 0, 0);
+	strbuf_done(&sb);
+	r = start_pusher(p, err);
+	if (r >= 0)
+		r = push_layers(p, err);
+	if (r >= 0)
+		r = push_documents(p, err);
+	if (r >= 0)
+		note_sources(p);
+	return r;
+}
+
+static void
+clean_up(struct push *p)
+{
+	struct engine *e = p->engine;
+
+	close_fd(&p->sock);
+	worker_end(&p->pidfd);
+	if (p->id[0] != '\0') {
+		pthread_mutex_lock(&e->plan_mutex);
+		(void)tagstore_pull_abandon(e->store->tags, p->id, NULL);
+		pthread_mutex_unlock(&e->plan_mutex);
+		(void)engine_reap(e, NULL);
+	}
+	free(p->layers);
+	image_done(&p->image);
+}
+
+static int
+push_one(struct job *job, const struct reference *ref,
+    enum deflate_format format, struct imgd_error **err)
+{
+	struct push p = { .job = job, .engine = job->engine, .ref = *ref,
+		.format = format, .sock = -EBADF, .pidfd = -EBADF };
+	cleanup_free char *canonical = reference_canonical(ref);
+	int r = run(&p, err);
+
+	clean_up(&p);
+	if (r >= 0) {
+		job->result.len = 0;
+		strbuf_puts(&job->result, canonical != NULL ? canonical : "");
+	}
+	return r;
+}
+
+/* ---- all tags ---- */
+
+struct tags {
+	const char *repository;
+	struct strbuf names; /* NUL after each */
+};
+
+static int
+note_tag(void *ctx, const struct image_name *n)
+{
+	struct tags *t = ctx;
+
+	if (n->tag[0] != '\0' && strcmp(n->repository, t->repository) == 0)
+		strbuf_append(&t->names, n->tag, strlen(n->tag) + 1);
+	return 0;
+}
+
+static int
+push_all(struct job *job, struct reference *ref, enum deflate_format format,
+    struct imgd_error **err)
+{
+	cleanup_free char *name = reference_name(ref);
+	struct tags t = { name, STRBUF_INIT };
+	size_t pos = 0;
+	int r;
+
+	if (name == NULL)
+		return imgd_error_set(err, ENOMEM, "out of memory");
+	r = tagstore_names(job->engine->store->tags, NULL, note_tag, &t, err);
+	if (r >= 0 && t.names.is_failed)
+		r = imgd_error_set(err, ENOMEM, "out of memory");
+	if (r >= 0 && t.names.len == 0)
+		r = imgd_error_set(err, ENOENT,
+		    "an image does not exist locally with the name: %s", name);
+	while (r >= 0 && pos < t.names.len) {
+		free(ref->tag);
+		ref->tag = strdup(t.names.data + pos);
+		pos += strlen(t.names.data + pos) + 1;
+		r = ref->tag == NULL
+		    ? imgd_error_set(err, ENOMEM, "out of memory")
+		    : push_one(job, ref, format, err);
+	}
+	strbuf_done(&t.names);
+	return r;
+}
+
+int
+job_push(struct job *job, struct imgd_error **err)
+{
+	cleanup(reference_done) struct reference ref = REFERENCE_INIT;
+	const char *compression = job_getenv(job, "compression");
+	bool is_all = job_getenv(job, "all-tags") != NULL;
+	enum deflate_format format = DEFLATE_GZIP;
+	int r;
+
+	r = reference_parse(job->args[0], is_all ? 0 : REFERENCE_DEFAULT_TAG,
+	    &ref, err);
+	if (r < 0)
+		return r;
+	if (ref.digest != NULL)
+		return imgd_error_set(err, EINVAL,
+		    "cannot push a digest reference");
+	if (compression != NULL && strcmp(compression, "zstd") == 0)
+		format = DEFLATE_ZSTD;
+	else if (compression != NULL && strcmp(compression, "gzip") != 0)
+		return imgd_error_set(err, EINVAL,
+		    "compression %s: neither gzip nor zstd", compression);
+	if (!is_all)
+		return push_one(job, &ref, format, err);
+	if (ref.tag != NULL)
+		return imgd_error_set(err, EINVAL,
+		    "tag can't be used with --all-tags/-a");
+	return push_all(job, &ref, format, err);
+}
