@@ -718,7 +718,6 @@ put_block(struct devmapper *d, const char *id, struct use *u,
 	struct mapper_info info;
 	int r, w = 0;
 
-	u->has_block = false;
 	r = thin_info(d, id, &info, err);
 	if (r < 0 || !info.exists)
 		return r;
@@ -739,11 +738,13 @@ devmapper_put(void *h, const char *id, uint32_t kind, struct imgd_error **err)
 
 	if (u == NULL)
 		return -ENOMEM;
+	/* What is busy stays in use: cleanup must not take it. */
 	if (kind == IMGD_GET_BLOCK) {
 		r = put_block(d, id, u, err);
+		u->has_block = r == -EBUSY;
 	} else {
-		u->has_tree = false;
 		r = layer_unmount(d, id, u, u->has_block, err);
+		u->has_tree = r == -EBUSY;
 	}
 	layer_unlock(d, u);
 	return r;

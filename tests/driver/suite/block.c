@@ -104,6 +104,7 @@ static void
 open_devices_are_busy(struct store *s)
 {
 	struct imgd_error *err = NULL;
+	struct stat st;
 	char *device;
 	int fd, r;
 
@@ -120,6 +121,10 @@ open_devices_are_busy(struct store *s)
 		imgd_error_free(err);
 		expect(layer_exists(s, id_of(2)));
 		(void)close(fd);
+		/* It was not put, so it is nothing that nobody uses. */
+		if (s->d->cleanup != NULL)
+			(void)s->d->cleanup(s->h, NULL);
+		sys(stat(device, &st));
 		layer_put(s, id_of(2), IMGD_GET_BLOCK);
 	} else {
 		(void)close(fd);
