@@ -51,7 +51,7 @@ open_resolved(int dir_fd, const char *path, int flags, uint64_t resolve)
 {
 	const struct open_how how = {
 		.flags = (uint64_t)(READ_FLAGS | flags),
-		.resolve = resolve | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV,
+		.resolve = resolve | RESOLVE_NO_MAGICLINKS,
 	};
 	int fd = (int)syscall(SYS_openat2, dir_fd, path, &how, sizeof(how));
 
@@ -62,6 +62,8 @@ open_resolved(int dir_fd, const char *path, int flags, uint64_t resolve)
 	    : -errno;
 }
 
+/* Mount points are no way out, and there are some: engines bind their driver's
+ * directory onto itself, users give it a disk of its own. */
 int
 beneath_open(int dir_fd, const char *path, int flags)
 {
@@ -72,7 +74,8 @@ beneath_open(int dir_fd, const char *path, int flags)
 int
 beneath_open_in_root(int root_fd, const char *path)
 {
-	return open_resolved(root_fd, path, 0, RESOLVE_IN_ROOT);
+	return open_resolved(root_fd, path, 0,
+	    RESOLVE_IN_ROOT | RESOLVE_NO_XDEV);
 }
 
 int

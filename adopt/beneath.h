@@ -7,7 +7,7 @@
 #include "imgd/error.h"
 
 /*
- * Open path below dir_fd for reading, through no link and no mount point.
+ * Open path below dir_fd for reading, through no link.
  * flags: 0 or O_DIRECTORY.  Returns a descriptor, or -errno.
  */
 int beneath_open(int dir_fd, const char *path, int flags);
