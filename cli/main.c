@@ -17,6 +17,8 @@ const struct cmd cmds[] = {
 	{ "pull", cmd_pull,
 	    "[-a] [-q] [--driver D] [--platform P] [--json] NAME[:TAG|@DIGEST]",
 	    "fetch an image from a registry" },
+	{ "adopt", cmd_adopt, "[--driver D] [-q] [--json] DIR [IMAGE...]",
+	    "take over images of Docker or podman" },
 	{ "images", cmd_images,
 	    "[-q] [--digests] [--no-trunc] [--json] [NAME[:TAG]]",
 	    "list images" },
