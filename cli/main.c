@@ -21,6 +21,8 @@ const struct cmd cmds[] = {
 	    "[-a] [-q] [--driver D] [--compression gzip|zstd] [--json] "
 	    "NAME[:TAG]",
 	    "send an image to a registry" },
+	{ "adopt", cmd_adopt, "[--driver D] [-q] [--json] DIR [IMAGE...]",
+	    "take over images of Docker or podman" },
 	{ "images", cmd_images,
 	    "[-q] [--digests] [--no-trunc] [--json] [NAME[:TAG]]",
 	    "list images" },

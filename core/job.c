@@ -19,6 +19,7 @@ const struct job_type job_types[] = {
 	{ "diff", job_diff, 1, 1 },
 	{ "fsck", job_fsck, 0, 0 },
 	{ "migrate", job_migrate, 0, JOB_MAX_ARGS },
+	{ "adopt", job_adopt, 1, JOB_MAX_ARGS },
 	{ NULL, NULL, 0, 0 },
 };
 

@@ -57,6 +57,39 @@ tree_clone(const char *path, int *ret_fd, struct imgd_error **err)
 	return 0;
 }
 
+/* -1 if it cannot be had. */
+static int
+clone_below(int dir_fd)
+{
+	struct mount_attr attr = {
+		.attr_set = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID |
+		    MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC,
+	};
+	cleanup_close int tree_fd = open_tree(dir_fd, "",
+	    OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH |
+		AT_RECURSIVE);
+
+	if (tree_fd < 0 ||
+	    mount_setattr(tree_fd, "", AT_EMPTY_PATH | AT_RECURSIVE, &attr,
+		sizeof(attr)) < 0)
+		return -1;
+	return openat(tree_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+}
+
+int
+dir_clone(const char *path, int *ret_fd, struct imgd_error **err)
+{
+	cleanup_close int dir_fd = open(path,
+	    O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	int fd;
+
+	if (dir_fd < 0)
+		return imgd_error_set(err, errno, "%s", strerror(errno));
+	fd = clone_below(dir_fd);
+	*ret_fd = fd >= 0 ? fd : take_fd(&dir_fd);
+	return 0;
+}
+
 static int
 boot_id(char **ret, struct imgd_error **err)
 {

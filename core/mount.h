@@ -21,4 +21,10 @@ int mounts_recover(struct engine *e, struct imgd_error **err);
  */
 int tree_clone(const char *path, int *ret_fd, struct imgd_error **err);
 
+/*
+ * The like of a directory and of all that is mounted below it; where such a
+ * copy cannot be had, the directory itself.
+ */
+int dir_clone(const char *path, int *ret_fd, struct imgd_error **err);
+
 #endif

@@ -117,6 +117,18 @@ enum {
 #define PUSHER_EXISTS  1u
 #define PUSHER_MOUNTED 2u
 
+/* ---- engine and adopter, which is a pull's source for one image ---- */
+enum {
+	/* engine, first: u32 layers at once, str storage driver, str image id
+	 * ("": a list is wanted), fd of the directory */
+	ADOPT_START = 400,
+	/* adopter: str id, str storage driver, u32 is_step; the list ends with
+	 * PULLER_RESOLVED */
+	ADOPT_IMAGE,
+	/* adopter: str, a name of the image before, as it is written there */
+	ADOPT_NAME
+};
+
 /* ---- engine and unpacker ---- */
 enum {
 	/* worker, first */

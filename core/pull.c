@@ -124,6 +124,7 @@ publish(struct pull *p, struct imgd_error **err)
 		.created = p->config->created != NULL ? p->config->created
 						      : "",
 		.is_copy = p->source->is_copy,
+		.keeps_names = p->source->keeps_names,
 		.registry = p->registry,
 		.path = p->path,
 	};

@@ -103,6 +103,7 @@ struct pull_source {
 	/* The image is in the store already and only gets into one more
 	 * driver. */
 	bool is_copy;
+	bool keeps_names; /* names that are there stay what they are */
 
 	/* Start it: fill source_sock and, for a process, source_pidfd. */
 	int (*start)(struct pull *p, struct imgd_error **err);

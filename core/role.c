@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -74,15 +75,22 @@ role_watch(int liveness_fd, struct imgd_error **err)
 	return 0;
 }
 
+void
+role_leave_network(void)
+{
+	if (unshare(CLONE_NEWNET | CLONE_NEWIPC) < 0)
+		log_debug("worker", "network namespace: %s", strerror(errno));
+}
+
 static int
-run_puller(void)
+run_worker(const char *name)
 {
 	cleanup_error struct imgd_error *err = NULL;
 	role_main_fn *run;
 
 	if (role_watch(WORKER_LIVENESS_FD, &err) < 0 ||
-	    role_load("puller", &run, &err) < 0) {
-		log_warn("puller: %s", imgd_error_msg(err));
+	    role_load(name, &run, &err) < 0) {
+		log_warn("%s: %s", name, imgd_error_msg(err));
 		return 1;
 	}
 	return run(WORKER_SOCKET_FD, 0);
@@ -92,14 +100,21 @@ int
 role_run(const char *argv0)
 {
 	bool is_spawner = strcmp(argv0, ROLE_SPAWNER) == 0;
+	bool is_adopter = strcmp(argv0, ROLE_ADOPTER) == 0;
 	int fd;
 
-	if (!is_spawner && strcmp(argv0, ROLE_PULLER) != 0)
+	if (!is_spawner && !is_adopter && strcmp(argv0, ROLE_PULLER) != 0)
 		return -1;
 	for (fd = WORKER_SOCKET_FD; fd <= WORKER_LOCK_FD; fd++)
 		if (fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)
 			return 2; /* started by hand */
 	log_set_areas(getenv("IMGD_DEBUG"));
 	(void)signal(SIGPIPE, SIG_IGN);
-	return is_spawner ? spawner_run() : run_puller();
+	if (is_spawner)
+		return spawner_run();
+	if (!is_adopter)
+		return run_worker("puller");
+	/* Before there are threads that would stay behind. */
+	role_leave_network();
+	return run_worker("adopter");
 }

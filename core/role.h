@@ -11,6 +11,7 @@
 /* argv[0] of an exec'd worker. */
 #define ROLE_SPAWNER "imgd-spawner"
 #define ROLE_PULLER  "imgd-puller"
+#define ROLE_ADOPTER "imgd-adopter"
 
 /* The exported symbol of a worker module: serves sock until its work is done;
  * returns the process's exit status. */
@@ -32,5 +33,9 @@ int role_load(const char *name, role_main_fn **ret, struct imgd_error **err);
  * engine, which holds the other end of liveness_fd.
  */
 int role_watch(int liveness_fd, struct imgd_error **err);
+
+/* What needs no network has none from here on; where namespaces are refused,
+ * it only lacks this fence. */
+void role_leave_network(void);
 
 #endif

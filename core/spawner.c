@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <poll.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -104,11 +103,7 @@ spawner_run(void)
 	(void)sigaction(SIGCHLD, &sa, NULL);
 	if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0)
 		return 1;
-	/* Workers need no network; where namespaces are refused they only
-	 * lose this fence. */
-	if (unshare(CLONE_NEWNET | CLONE_NEWIPC) < 0)
-		log_debug("spawner", "network namespace: %s",
-		    strerror(errno));
+	role_leave_network();
 	r = role_load("unpacker", &run, &err);
 	if (r >= 0)
 		r = serve(run, &err);

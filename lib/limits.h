@@ -28,6 +28,14 @@
 #define LIMIT_LINK_SEARCH    8000000 /* names looked at for hard link groups */
 #define LIMIT_ZSTD_WINDOW_LOG 27
 
+/* Other engines' directories. */
+#define LIMIT_ADOPT_INDEX_BYTES (4u << 20) /* lists of names, images, layers */
+#define LIMIT_ADOPT_IMAGES      4096
+#define LIMIT_ADOPT_NAMES       1024 /* of one image */
+#define LIMIT_ADOPT_NAMES_BYTES (1u << 20) /* of all images together */
+#define LIMIT_ADOPT_LAYERS      16384
+#define LIMIT_TAR_SPLIT_LINE    (2u << 20)
+
 /* References. */
 #define LIMIT_REF_PATH_BYTES 255
 #define LIMIT_REF_TAG_BYTES  128

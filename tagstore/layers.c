@@ -304,6 +304,26 @@ check_image(struct tagstore *ts, const char *id, struct imgd_error **err)
 	return r < 0 ? r : 0;
 }
 
+/* Without moving anything. */
+static int
+publish_new_name(struct tagstore *ts, const char *image,
+    const struct publication_name *n, struct imgd_error **err)
+{
+	int r = 0;
+
+	if (n->tag[0] != '\0')
+		r = sql_run(ts, err,
+		    "INSERT OR IGNORE INTO tags(repository, tag, image,"
+		    " manifest_digest) VALUES(?, ?, ?, ?)",
+		    "ssss", n->repository, n->tag, image, n->manifest_digest);
+	if (r >= 0 && n->manifest_digest[0] != '\0')
+		r = sql_run(ts, err,
+		    "INSERT OR IGNORE INTO digests(repository,"
+		    " manifest_digest, image) VALUES(?, ?, ?)",
+		    "sss", n->repository, n->manifest_digest, image);
+	return r;
+}
+
 static int
 publish_name(struct tagstore *ts, const char *image,
     const struct publication_name *n, struct imgd_error **err)
@@ -354,7 +374,8 @@ publish(struct tagstore *ts, const struct publication *p,
 		    " VALUES(?, ?)",
 		    "ss", p->image->id, p->driver);
 	for (i = 0; r >= 0 && i < p->n_names; i++)
-		r = publish_name(ts, p->image->id, &p->names[i], err);
+		r = (p->keeps_names ? publish_new_name : publish_name)(ts,
+		    p->image->id, &p->names[i], err);
 	if (r >= 0)
 		r = sql_run(ts, err, "DELETE FROM pulls WHERE id = ?", "s",
 		    p->pull);

@@ -189,6 +189,7 @@ struct publication {
 	size_t n_layers;
 	const struct publication_name *names;
 	size_t n_names;
+	bool keeps_names; /* names that are there stay what they are */
 	/* The image is there, and gets into one more driver: -ENOENT if it is
 	 * gone. */
 	bool is_copy;

@@ -33,10 +33,11 @@ allow lib imgd/ lib/
 allow examples imgd/
 allow registry imgd/ lib/ registry/
 allow tagstore imgd/ lib/ tagstore/
+allow adopt imgd/ lib/ registry/json-get registry/manifest adopt/
 for driver in drivers/*/; do
 	allow "${driver%/}" imgd/ lib/ "$driver"
 done
-allow core imgd/ lib/ registry/ tagstore/ core/
+allow core imgd/ lib/ registry/ tagstore/ adopt/adopt core/
 allow server imgd/ lib/ core/ server/
 allow cli imgd/ lib/ registry/reference registry/manifest core/ server/client cli/
 echo "1..$n"

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Make a real image from the files of installed Debian packages.
 
-usage: make-image.py [--small] DIR TAG
+usage: make-image.py [--small] [--near] DIR TAG
 
 Writes the OCI layout DIR with one image named TAG.  Nothing is downloaded.
 Its layers hold what images hold, and what is easily got wrong:
@@ -13,6 +13,8 @@ Its layers hold what images hold, and what is easily got wrong:
   4  a fifo, a sparse-looking file, nanosecond times, a long name
 
 --small: layer 1 is a handful of files instead (for tests that need no shell).
+--near: without the hard link to a file of layer 1, which Docker's overlay2
+cannot make.
 """
 import gzip
 import hashlib
@@ -147,13 +149,14 @@ def base_layer(small):
     return layer.finish()
 
 
-def second_layer():
+def second_layer(near):
     layer = Layer()
     layer.add("srv/capable", b"#!/bin/sh\n", 0o755,
               xattrs={"security.capability": CAPABILITY})
     layer.add("srv/attributes", b"x\n",
               xattrs={"user.note": b"text", "trusted.note": b"root's"})
-    layer.add("srv/third", kind=tarfile.LNKTYPE, link="srv/original")
+    if not near:
+        layer.add("srv/third", kind=tarfile.LNKTYPE, link="srv/original")
     layer.add("etc/motd", b"imgd's demonstration image\n")
     layer.add("etc/hostname", b"imgd\n", uid=1000, gid=1000)
     return layer.finish()
@@ -190,16 +193,17 @@ def write_blob(root, data, media_type):
 def main():
     args = sys.argv[1:]
     small = "--small" in args
-    args = [a for a in args if a != "--small"]
+    near = "--near" in args
+    args = [a for a in args if a not in ("--small", "--near")]
     if len(args) != 2:
-        sys.exit("usage: make-image.sh [--small] DIR TAG")
+        sys.exit("usage: make-image.sh [--small] [--near] DIR TAG")
     root, tag = args
     os.makedirs(os.path.join(root, "blobs", "sha256"), exist_ok=True)
     arch = subprocess.run(["dpkg", "--print-architecture"], check=True,
                           capture_output=True, text=True).stdout.strip()
     oci = "application/vnd.oci.image."
     steps = [("add a Debian system", base_layer(small)),
-             ("add capabilities and links", second_layer()),
+             ("add capabilities and links", second_layer(near)),
              ("remove and hide", third_layer()),
              ("add odd files", fourth_layer())]
     layers = [write_blob(root, gzip.compress(raw, 6, mtime=0),
