@@ -21,7 +21,7 @@ trap 'uml_power_cut; rm -rf "$dir"' EXIT
 trap 'exit 1' HUP INT TERM
 truncate -s 6G "$dir/disk"
 mkfs.btrfs -q "$dir/disk" >/dev/null || exit 99
-limit=900
+limit=1800
 [ "${IMGD_TEST_SCALE:-}" != long ] || limit=7200
 uml_run "$dir/run" -d "$dir/disk" -t $limit env \
     TMPDIR=/run/disk IMGD_TEST_HUB=devmapper IMGD_TEST_KILLS=1 \
