@@ -403,7 +403,7 @@ cancelled_creation_can_be_removed(struct store *s)
 {
 	struct imgd_error *err = NULL;
 	struct strbuf tar = STRBUF_INIT;
-	char name[16];
+	char name[32];
 	int r, i;
 
 	for (i = 0; i < 200; i++) {
