@@ -16,8 +16,8 @@ if [ "${IMGD_TEST_SCALE:-}" = long ]; then
 	n_kills=100
 	n_cuts=20
 else
-	n_kills=4
-	n_cuts=2
+	n_kills=2
+	n_cuts=1
 fi
 lib=$srcdir/tests/lib
 program=$(find "$builddir/stage" -path '*/bin/imgd' | head -n 1)

@@ -167,7 +167,7 @@ now(void)
 
 /* What an operation may take, in seconds, and the fewest rounds. */
 #define BUDGET_S   8
-#define MIN_ROUNDS 24
+#define MIN_ROUNDS 8
 
 /* At every call if there is time; else at each of the last ones, where things
  * become valid, and here and there before. */
