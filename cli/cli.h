@@ -57,9 +57,6 @@ struct option_spec {
 int parse_options(struct cli *cli, int argc, char **argv,
     const struct option_spec *specs, int min, int max, int *ret_n);
 
-/* Read "512m" or "10G" (of 1024, a final "b" is ignored).  -EINVAL. */
-int parse_size(const char *text, uint64_t *ret_bytes);
-
 /* "imgd: VERB: text" and the verb's usage on stderr; returns EXIT_USAGE. */
 int usage_error(const struct cli *cli, const char *fmt, ...)
     IMGD_PRINTF(2, 3);
@@ -107,6 +104,19 @@ progress_freep(struct progress **p)
 {
 	progress_free(*p);
 }
+
+/* ---- transfer.c ---- */
+
+/* What is common to verbs that speak to a registry. */
+struct transfer {
+	bool is_all, is_quiet, is_json;
+	const char *driver, *retry, *limit_rate; /* NULL: not given */
+};
+
+/* Run the verb's job for an image's name, with credentials, progress and one
+ * more variable; returns the exit status. */
+int transfer_run(struct cli *cli, const char *name, const struct transfer *t,
+    const char *key, const char *value);
 
 /* ---- credentials.c ---- */
 

@@ -99,7 +99,7 @@ cmd_create(struct cli *cli, int argc, char **argv)
 		return list_containers(cli, is_json);
 	if (n == 1)
 		return usage_error(cli, "an image is missing");
-	if (size != NULL && (parse_size(size, &bytes) < 0 || bytes == 0))
+	if (size != NULL && (!str_to_size(size, &bytes) || bytes == 0))
 		return usage_error(cli, "%s: not a size", size);
 	(void)snprintf(quota, sizeof(quota), "%" PRIu64, bytes);
 	{

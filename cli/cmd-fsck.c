@@ -24,7 +24,10 @@ print_problem(void *ctx, const char *json)
 	    !json_object_object_get_ex(o, "problem", &text) ||
 	    !json_object_object_get_ex(o, "repaired", &repaired))
 		return;
-	print_escaped(json_object_get_string(driver));
+	/* What belongs to no driver belongs to the store. */
+	print_escaped(json_object_get_string_len(driver) > 0
+		? json_object_get_string(driver)
+		: "store");
 	if (json_object_get_string_len(layer) > 0)
 		(void)printf(": layer %.12s", json_object_get_string(layer));
 	(void)fputs(": ", stdout);

@@ -6,6 +6,7 @@
 #include <sys/utsname.h>
 
 #include "cli/cli.h"
+#include "core/partials.h"
 #include "lib/cleanup-json.h"
 #include "registry/manifest.h"
 
@@ -112,6 +113,7 @@ add_drivers(struct store *s, struct json_object *o, struct imgd_error **err)
 static int
 gather(struct store *s, struct json_object *o, struct imgd_error **err)
 {
+	struct partials_usage partials = { 0 };
 	struct counts c = { 0 };
 	int r = 0;
 
@@ -123,6 +125,8 @@ gather(struct store *s, struct json_object *o, struct imgd_error **err)
 		if (r >= 0)
 			r = tagstore_containers(s->tags, count_container, &c,
 			    err);
+		if (r >= 0)
+			r = partials_count(s, &partials, err);
 	}
 	json_object_object_add(o, "Images", json_object_new_int64(c.images));
 	json_object_object_add(o, "Layers", json_object_new_int64(c.layers));
@@ -130,6 +134,10 @@ gather(struct store *s, struct json_object *o, struct imgd_error **err)
 	    json_object_new_int64(c.containers));
 	json_object_object_add(o, "LayerBytes",
 	    json_object_new_int64((int64_t)c.layer_bytes));
+	json_object_object_add(o, "PartialBlobs",
+	    json_object_new_int64((int64_t)partials.n));
+	json_object_object_add(o, "PartialBytes",
+	    json_object_new_int64((int64_t)partials.bytes));
 	if (r >= 0 && s->tags != NULL)
 		r = add_drivers(s, o, err);
 	return r;

@@ -15,11 +15,12 @@
 
 const struct cmd cmds[] = {
 	{ "pull", cmd_pull,
-	    "[-a] [-q] [--driver D] [--platform P] [--json] NAME[:TAG|@DIGEST]",
+	    "[-a] [-q] [--driver D] [--platform P] [--retry N|forever] "
+	    "[--limit-rate RATE] [--json] NAME[:TAG|@DIGEST]",
 	    "fetch an image from a registry" },
 	{ "push", cmd_push,
-	    "[-a] [-q] [--driver D] [--compression gzip|zstd] [--json] "
-	    "NAME[:TAG]",
+	    "[-a] [-q] [--driver D] [--compression gzip|zstd] "
+	    "[--retry N|forever] [--limit-rate RATE] [--json] NAME[:TAG]",
 	    "send an image to a registry" },
 	{ "adopt", cmd_adopt, "[--driver D] [-q] [--json] DIR [IMAGE...]",
 	    "take over images of Docker or podman" },

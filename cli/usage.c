@@ -13,38 +13,6 @@
 #include "lib/strbuf.h"
 
 int
-parse_size(const char *text, uint64_t *ret_bytes)
-{
-	static const char units[] = "kmgtp";
-	unsigned long long n;
-	const char *unit;
-	char *end;
-
-	if (!isdigit((unsigned char)text[0]))
-		return -EINVAL;
-	errno = 0;
-	n = strtoull(text, &end, 10);
-	if (errno != 0)
-		return -EINVAL;
-	unit = *end != '\0' ? strchr(units, tolower((unsigned char)*end))
-			    : NULL;
-	if (unit != NULL) {
-		size_t shift = 10 * ((size_t)(unit - units) + 1);
-
-		if (n > UINT64_MAX >> shift)
-			return -EINVAL;
-		n <<= shift;
-		end++;
-	}
-	if (tolower((unsigned char)*end) == 'b')
-		end++;
-	if (*end != '\0')
-		return -EINVAL;
-	*ret_bytes = n;
-	return 0;
-}
-
-int
 usage_error(const struct cli *cli, const char *fmt, ...)
 {
 	cleanup_free char *text = NULL, *safe = NULL;

@@ -20,6 +20,10 @@ enum key {
 	KEY_REGISTRY_MIRRORS,
 	KEY_INSECURE_REGISTRIES,
 	KEY_MAX_CONCURRENT_DOWNLOADS,
+	KEY_MAX_DOWNLOAD_ATTEMPTS,
+	KEY_LIMIT_RATE,
+	KEY_RESUME_DOWNLOADS,
+	KEY_MAX_PARTIAL_SIZE,
 	N_KEYS
 };
 
@@ -30,6 +34,10 @@ const char *const config_keys[] = {
 	[KEY_REGISTRY_MIRRORS] = "registry-mirrors",
 	[KEY_INSECURE_REGISTRIES] = "insecure-registries",
 	[KEY_MAX_CONCURRENT_DOWNLOADS] = "max-concurrent-downloads",
+	[KEY_MAX_DOWNLOAD_ATTEMPTS] = "max-download-attempts",
+	[KEY_LIMIT_RATE] = "limit-rate",
+	[KEY_RESUME_DOWNLOADS] = "resume-downloads",
+	[KEY_MAX_PARTIAL_SIZE] = "max-partial-size",
 	[N_KEYS] = NULL,
 };
 
@@ -83,10 +91,57 @@ get_list(const char *key, struct json_object *v, char ***list, size_t *n,
 }
 
 static int
+get_number(const char *key, struct json_object *v, int64_t max,
+    unsigned int *ret, struct imgd_error **err)
+{
+	int64_t n = json_object_get_int64(v);
+
+	if (!json_object_is_type(v, json_type_int) || n < 1 || n > max)
+		return imgd_error_set(err, EINVAL,
+		    "%s: not a number from 1 to %jd", key, (intmax_t)max);
+	*ret = (unsigned int)n;
+	return 0;
+}
+
+/* A number of bytes, or "10M". */
+static int
+get_size(const char *key, struct json_object *v, uint64_t *ret,
+    struct imgd_error **err)
+{
+	if (json_object_is_type(v, json_type_int) &&
+	    json_object_get_int64(v) >= 0)
+		*ret = (uint64_t)json_object_get_int64(v);
+	else if (!json_object_is_type(v, json_type_string) ||
+	    !str_to_size(json_object_get_string(v), ret))
+		return imgd_error_set(err, EINVAL, "%s: not a size", key);
+	return 0;
+}
+
+static int
+get_spooling(const char *key, struct json_object *v, enum pull_spooling *ret,
+    struct imgd_error **err)
+{
+	static const char *const words[] = {
+		[PULL_SPOOL_NEVER] = "never",
+		[PULL_SPOOL_SLOW] = "auto",
+		[PULL_SPOOL_ALWAYS] = "always",
+	};
+	const char *text = json_object_get_string(v);
+	size_t i;
+
+	for (i = 0; text != NULL && i < sizeof(words) / sizeof(words[0]); i++)
+		if (strcmp(text, words[i]) == 0) {
+			*ret = (enum pull_spooling)i;
+			return 0;
+		}
+	return imgd_error_set(err, EINVAL,
+	    "%s: not \"auto\", \"always\" or \"never\"", key);
+}
+
+static int
 take_key(struct config *c, const char *key, struct json_object *v,
     struct imgd_error **err)
 {
-	int64_t n;
 	size_t k;
 
 	for (k = 0; k < N_KEYS; k++)
@@ -107,12 +162,17 @@ take_key(struct config *c, const char *key, struct json_object *v,
 		return get_list(key, v, &c->insecure_registries,
 		    &c->n_insecure_registries, err);
 	case KEY_MAX_CONCURRENT_DOWNLOADS:
-		n = json_object_get_int64(v);
-		if (!json_object_is_type(v, json_type_int) || n < 1 || n > 64)
-			return imgd_error_set(err, EINVAL,
-			    "%s: not a number from 1 to 64", key);
-		c->max_concurrent_downloads = (unsigned int)n;
-		return 0;
+		return get_number(key, v, 64, &c->max_concurrent_downloads,
+		    err);
+	case KEY_MAX_DOWNLOAD_ATTEMPTS:
+		return get_number(key, v, 1000000, &c->max_download_attempts,
+		    err);
+	case KEY_LIMIT_RATE:
+		return get_size(key, v, &c->max_bytes_per_s, err);
+	case KEY_RESUME_DOWNLOADS:
+		return get_spooling(key, v, &c->spooling, err);
+	case KEY_MAX_PARTIAL_SIZE:
+		return get_size(key, v, &c->max_partial_bytes, err);
 	default:
 		return imgd_error_set(err, EINVAL, "unknown key %s", key);
 	}
@@ -143,7 +203,12 @@ config_load(const char *path, struct config *ret, struct imgd_error **err)
 {
 	const char *file = path != NULL ? path : IMGD_SYSCONFDIR
 	    "/imgd/daemon.json";
-	cleanup(config_done) struct config c = { .max_concurrent_downloads = 3 };
+	cleanup(config_done) struct config c = {
+		.max_concurrent_downloads = 3,
+		.max_download_attempts = 5,
+		.max_partial_bytes = 8ull << 30,
+		.spooling = PULL_SPOOL_SLOW,
+	};
 	cleanup_error struct imgd_error *e = NULL;
 	cleanup_free char *text = NULL;
 	size_t len = 0;

@@ -6,9 +6,17 @@
 #define CORE_DAEMON_CONFIG_H
 
 #include <stddef.h>
+#include <stdint.h>
 
 #include "imgd/driver.h"
 #include "imgd/error.h"
+
+/* Whether blobs are kept on the disk while they come, for another try. */
+enum pull_spooling {
+	PULL_SPOOL_NEVER,
+	PULL_SPOOL_SLOW, /* of registries that were slow the last time */
+	PULL_SPOOL_ALWAYS
+};
 
 struct config {
 	char *data_root;      /* NULL: the default */
@@ -20,6 +28,10 @@ struct config {
 	char **insecure_registries; /* HOST[:PORT] or CIDR */
 	size_t n_insecure_registries;
 	unsigned int max_concurrent_downloads; /* >= 1 */
+	unsigned int max_download_attempts;    /* >= 1 */
+	uint64_t max_bytes_per_s;   /* 0 = no limit */
+	uint64_t max_partial_bytes; /* of all partial blobs */
+	enum pull_spooling spooling;
 };
 
 #define CONFIG_DEFAULT_ROOT "/var/lib/imgd"

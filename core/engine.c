@@ -24,6 +24,7 @@
 #include "core/job.h"
 #include "core/lock.h"
 #include "core/mount.h"
+#include "core/partials.h"
 #include "core/protocol.h"
 #include "core/pull.h"
 #include "lib/cleanup.h"
@@ -495,6 +496,8 @@ recover(struct engine *e, struct imgd_error **err)
 	r = fs_make_dir(e->store->root_fd, "recipes", 0700, err);
 	if (r >= 0)
 		r = fs_make_dir(e->store->root_fd, "spool", 0700, err);
+	if (r >= 0)
+		r = partials_expire(e->store, err);
 	if (r >= 0 && tagstore_pulls_abandon_all(e->store->tags, NULL) < 0) {
 		/* The database cannot write where the disk is full. */
 		r = remove_all(e, "staging", NULL, err);

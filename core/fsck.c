@@ -9,6 +9,7 @@
 #include "core/engine.h"
 #include "core/job.h"
 #include "core/layer-pack.h"
+#include "core/partials.h"
 #include "lib/cleanup.h"
 #include "lib/log.h"
 #include "lib/strbuf.h"
@@ -350,6 +351,12 @@ check_containers(struct fsck *f, struct imgd_error **err)
 	return r;
 }
 
+static void
+take_partial(void *ctx, const char *text, bool is_repaired)
+{
+	report(ctx, "", NULL, text, is_repaired);
+}
+
 int
 job_fsck(struct job *job, struct imgd_error **err)
 {
@@ -371,6 +378,9 @@ job_fsck(struct job *job, struct imgd_error **err)
 		r = check_layers(&f, err);
 	if (r >= 0)
 		r = check_containers(&f, err);
+	if (r >= 0)
+		r = partials_check(job->engine->store, f.is_repairing,
+		    take_partial, &f, err);
 	strbuf_printf(&job->result, "%ju %ju %ju", (uintmax_t)f.n_layers,
 	    (uintmax_t)f.n_problems, (uintmax_t)f.n_repaired);
 	free(f.rows);

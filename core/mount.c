@@ -90,17 +90,6 @@ dir_clone(const char *path, int *ret_fd, struct imgd_error **err)
 	return 0;
 }
 
-static int
-boot_id(char **ret, struct imgd_error **err)
-{
-	int r = fs_read_file(AT_FDCWD, "/proc/sys/kernel/random/boot_id", 64,
-	    ret, NULL, err);
-
-	if (r >= 0)
-		(*ret)[strcspn(*ret, "\n")] = '\0';
-	return r;
-}
-
 /* Bind the tree at path onto target. */
 static int
 bind_tree(const char *path, const char *target, bool is_rw,
@@ -245,7 +234,7 @@ add_row(struct job *job, struct mount_plan *p, struct imgd_error **err)
 {
 	struct mount_row row;
 	char ns[64];
-	int r = boot_id(&p->boot, err);
+	int r = fs_boot_id(&p->boot, err);
 
 	if (r < 0)
 		return r;
@@ -561,7 +550,7 @@ mounts_recover(struct engine *e, struct imgd_error **err)
 	size_t i;
 	int r;
 
-	r = boot_id(&boot, err);
+	r = fs_boot_id(&boot, err);
 	if (r < 0)
 		return r;
 	rec.boot = boot;

@@ -56,7 +56,9 @@ enum {
 	/* engine, first: session parameters, see puller_params_put */
 	PULLER_START = 200,
 	/* engine: u32 layer, str blob digest ("": no manifest names one), u64
-	 * size, str media type, u32 n, n str urls, fd to write the tar to */
+	 * size, str media type, u32 n, n str urls, fd to write the tar to;
+	 * u32 whether the blob is kept in a file, and if so: u32 whether all
+	 * of that counts, u32 n, n (u64 bytes, str digest) marks, its fd */
 	PULLER_FETCH,
 	/* puller: u32 enum registry_doc, str media type, str digest, bytes; a
 	 * source whose images may lack a manifest begins with the config */
@@ -77,7 +79,14 @@ enum {
 	PULLER_TAG,
 	/* source, after the documents: u32 n, n u64 sizes of the layers' tars
 	 * (0: unknown), base first */
-	PULLER_SIZES
+	PULLER_SIZES,
+	/* puller: u32 layer, u64 bytes, str digest: the first bytes of the
+	 * blob's file are on the disk */
+	PULLER_MARK,
+	/* puller: u64 bytes, u64 ms: what came, and how long that took */
+	PULLER_RATE,
+	/* puller: str why, u32 ms: it waits before it asks again */
+	PULLER_RETRYING
 };
 
 /*

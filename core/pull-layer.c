@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "core/mount.h"
+#include "core/partials.h"
 #include "core/protocol.h"
 #include "core/pull.h"
 #include "lib/cleanup.h"
@@ -102,6 +103,7 @@ static int
 order_blob(struct pull *p, size_t index, int write_fd, struct imgd_error **err)
 {
 	static const struct descriptor none = { .digest = "" };
+	cleanup(partial_done) struct partial spool = PARTIAL_INIT;
 	const struct descriptor *d = p->layers[index].blob;
 	struct message m;
 	size_t i;
@@ -117,6 +119,7 @@ order_blob(struct pull *p, size_t index, int write_fd, struct imgd_error **err)
 	for (i = 0; i < d->n_urls && i < 16; i++)
 		message_put_str(&m, d->urls[i]);
 	message_put_fd(&m, write_fd);
+	layer_put_spool(p, index, &m, &spool);
 	return message_send(p->source_sock, &m, err);
 }
 

@@ -202,11 +202,17 @@ hear_source(struct pull *p, size_t *ret_failed, struct imgd_error **err)
 		return r;
 	if (m.type == PULLER_FAILED)
 		return message_get_error(&m, err);
+	if (m.type == PULLER_RATE)
+		return pull_take_rate(p, &m, err);
+	if (m.type == PULLER_RETRYING)
+		return pull_take_retrying(p, &m, err);
 	r = layer_index(p, &m, &i, err);
 	if (r < 0)
 		return r;
 	l = &p->layers[i];
 	switch (m.type) {
+	case PULLER_MARK:
+		return layer_take_mark(p, i, &m, err);
 	case PULLER_PROGRESS:
 		bytes = message_get_u64(&m);
 		pull_set_progress(p, i, p->source->fetching, bytes,
@@ -356,6 +362,8 @@ pull_layers(struct pull *p, struct imgd_error **err)
 	if (r > 0)
 		return 0;
 	abort_all(p);
+	if (failed < p->n_layers)
+		layer_spool_failed(p, failed, r);
 	if (failed < p->n_layers)
 		return imgd_error_prefix(err, "%s",
 		    pull_layer_label(p, failed, label));

@@ -298,6 +298,11 @@ pull_resolve(struct pull *p, struct imgd_error **err)
 			if (r < 0)
 				return r;
 			break;
+		case PULLER_RETRYING:
+			r = pull_take_retrying(p, &m, err);
+			if (r < 0)
+				return r;
+			break;
 		case PULLER_UNCHANGED:
 			return take_unchanged(p, &m, err);
 		case PULLER_FAILED:

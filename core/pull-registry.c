@@ -9,7 +9,7 @@
 #include "core/job.h"
 #include "core/protocol.h"
 #include "core/pull.h"
-#include "core/puller-params.h"
+#include "core/registry-request.h"
 #include "core/role.h"
 #include "lib/cleanup.h"
 #include "lib/message.h"
@@ -75,42 +75,17 @@ static const struct pull_source registry_source = {
 static int
 fill_params(struct job *job, struct request *q, struct imgd_error **err)
 {
-	const struct config *c = job->engine->config;
-	const char *s;
-	size_t i;
+	int r;
 
-	q->params.reference = reference_canonical(&q->ref);
-	s = job_getenv(job, "platform");
-	q->params.platform = strdup(s != NULL ? s : "");
-	s = job_getenv(job, "username");
-	q->params.username = strdup(s != NULL ? s : "");
-	s = job_getenv(job, "password");
-	q->params.password = strdup(s != NULL ? s : "");
-	s = job_getenv(job, "identity-token");
-	q->params.identity_token = strdup(s != NULL ? s : "");
+	r = registry_request_fill(job, &q->ref, &q->params, err);
+	if (r >= 0)
+		r = registry_request_add_mirrors(job, &q->ref, &q->params,
+		    err);
 	/* More than may run at once, so that a layer that is taken over is
 	 * never behind ones that wait for it. */
-	q->params.n_threads = 2 * c->max_concurrent_downloads + 1;
-	q->params.mirrors = calloc(c->n_registry_mirrors + 1, sizeof(char *));
-	q->params.insecure = calloc(c->n_insecure_registries + 1,
-	    sizeof(char *));
-	/* Docker's registry-mirrors are the Hub's. */
-	for (i = 0; q->params.mirrors != NULL && i < c->n_registry_mirrors &&
-	     strcmp(q->ref.domain, REFERENCE_DEFAULT_DOMAIN) == 0;
-	     i++)
-		if ((q->params.mirrors[i] = strdup(c->registry_mirrors[i])))
-			q->params.n_mirrors++;
-	for (i = 0; q->params.insecure != NULL && i < c->n_insecure_registries;
-	     i++)
-		if ((q->params.insecure[i] =
-			    strdup(c->insecure_registries[i])))
-			q->params.n_insecure++;
-	if (q->params.reference == NULL || q->params.platform == NULL ||
-	    q->params.username == NULL || q->params.password == NULL ||
-	    q->params.identity_token == NULL || q->params.mirrors == NULL ||
-	    q->params.insecure == NULL)
-		return imgd_error_set(err, ENOMEM, "out of memory");
-	return 0;
+	q->params.n_threads =
+	    2 * job->engine->config->max_concurrent_downloads + 1;
+	return r;
 }
 
 /* The digest that the tag had last time, if this very driver has the image:
@@ -129,6 +104,7 @@ find_known(struct pull *p, struct request *q, const char *name,
 	    tagstore_image_drivers(tags, known.image, &held, NULL) >= 0 &&
 	    str_csv_has(held, driver_name(p->driver)))
 		digest = known.manifest_digest;
+	free(q->params.known_digest);
 	q->params.known_digest = strdup(digest);
 	return q->params.known_digest != NULL
 	    ? 0
@@ -185,6 +161,9 @@ new_pull(struct job *job, const struct reference *ref, struct pull **ret,
 	    job_getenv(job, "driver"), &p, err);
 	if (r < 0)
 		return r;
+	p->spooling = job_getenv(job, "retry") != NULL
+	    ? PULL_SPOOL_ALWAYS
+	    : job->engine->config->spooling;
 	r = describe(p, q, err);
 	if (r < 0) {
 		pull_free(p);
@@ -267,6 +246,12 @@ hear_tags(struct job *job, struct pull *p, struct strbuf *tags,
 			return message_get_error(&m, err);
 		if (m.type == PULLER_RESOLVED)
 			return 0;
+		if (m.type == PULLER_RETRYING) {
+			r = pull_take_retrying(p, &m, err);
+			if (r < 0)
+				return r;
+			continue;
+		}
 		tag = message_get_str(&m);
 		if (m.type != PULLER_TAG || !reference_tag_is_valid(tag))
 			return imgd_error_set(err, IMGD_E_PROTOCOL,

@@ -10,7 +10,8 @@
 #include "lib/cleanup.h"
 #include "lib/strbuf.h"
 
-#define WATCH_MS 100
+#define WATCH_MS         100
+#define MAX_RETRIES_TOLD 1000
 
 const char *
 pull_layer_label(const struct pull *p, size_t index, char buf[32])
@@ -71,6 +72,19 @@ pull_say(struct pull *p, const char *id, const char *fmt, ...)
 	}
 	pthread_cond_broadcast(&p->changed);
 	pthread_mutex_unlock(&p->mutex);
+}
+
+int
+pull_take_retrying(struct pull *p, struct message *m, struct imgd_error **err)
+{
+	const char *why = message_get_str(m);
+	uint32_t ms = message_get_u32(m);
+	int r = message_end(m, err);
+
+	if (r >= 0 && p->n_retries++ < MAX_RETRIES_TOLD)
+		pull_say(p, NULL, "Retrying in %u s: %.400s",
+		    (unsigned int)(ms + 999) / 1000, why);
+	return r;
 }
 
 int

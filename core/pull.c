@@ -198,6 +198,7 @@ run(struct pull *p, struct imgd_error **err)
 	p->is_unchanged = !has_news;
 	p->has_rows = false;
 	pull_release_flights(p, /* is_published= */ true);
+	pull_drop_spools(p);
 	return 0;
 }
 

@@ -17,10 +17,12 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "core/engine.h"
 #include "core/job.h"
 #include "lib/digest.h"
+#include "lib/message.h"
 #include "registry/manifest.h"
 #include "tagstore/tagstore.h"
 
@@ -69,6 +71,7 @@ struct pull_layer {
 	bool is_takeover; /* somebody else had begun it */
 	bool wants_parent, has_parent; /* NEED_PARENT asked, answered */
 	bool holds_slot;
+	bool is_spooled;     /* its blob is kept as it comes */
 	bool has_get;        /* driver_get of this layer is held */
 	bool has_parent_get; /* and of its parent */
 	uint64_t fetched_tar_bytes, blob_bytes; /* as the puller counted */
@@ -133,6 +136,8 @@ struct pull {
 	const char *expected_id;     /* of the config */
 	const char *registry, *path; /* where its blobs can be had again */
 
+	enum pull_spooling spooling;
+
 	atomic_bool is_cancelled;
 
 	pthread_mutex_t mutex; /* for the fields below */
@@ -155,6 +160,7 @@ struct pull {
 	struct image image; /* bytes of manifest and config */
 	uint64_t *sizes; /* of the tars, as the source told; NULL: unknown */
 	size_t n_sizes;
+	unsigned int n_retries; /* told of */
 	struct pull_layer *layers;
 	size_t n_layers;
 	bool has_rows;
@@ -192,6 +198,24 @@ int layer_seal(struct pull *p, size_t index, struct imgd_error **err);
 /* End whatever runs for the layer; nothing of it is kept. */
 void layer_abort(struct pull *p, size_t index);
 
+/* ---- pull-spool.c ---- */
+
+struct partial;
+
+/* Add to an order whether and where the layer's blob is kept; spool is what it
+ * speaks of, to be released once the order is sent. */
+void layer_put_spool(struct pull *p, size_t index, struct message *m,
+    struct partial *spool);
+/* The rest of a PULLER_MARK. */
+int layer_take_mark(struct pull *p, size_t index, struct message *m,
+    struct imgd_error **err);
+/* The layer failed with code: what was kept may be no good. */
+void layer_spool_failed(struct pull *p, size_t index, int code);
+/* A PULLER_RATE. */
+int pull_take_rate(struct pull *p, struct message *m, struct imgd_error **err);
+/* The image is published: what was kept is not needed any more. */
+void pull_drop_spools(struct pull *p);
+
 /* ---- pull-watch.c ---- */
 
 /* Make one line of progress per layer, once they are planned. */
@@ -201,6 +225,9 @@ void pull_set_progress(struct pull *p, size_t index, const char *status,
 /* Add a line for every watcher: {"status": text[, "id": id]}. */
 void pull_say(struct pull *p, const char *id, const char *fmt, ...)
     IMGD_PRINTF(3, 4);
+/* A PULLER_RETRYING. */
+int pull_take_retrying(struct pull *p, struct message *m,
+    struct imgd_error **err);
 /* "layer 0123456789ab" for messages; in buf. */
 const char *pull_layer_label(const struct pull *p, size_t index,
     char buf[32]);

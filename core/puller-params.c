@@ -32,6 +32,8 @@ puller_params_put(struct message *m, const struct puller_params *p)
 	message_put_str(m, p->identity_token);
 	message_put_u32(m, p->wants_tags);
 	message_put_u32(m, p->n_threads);
+	message_put_u32(m, p->n_attempts);
+	message_put_u64(m, p->max_bytes_per_s);
 	put_list(m, p->mirrors, p->n_mirrors);
 	put_list(m, p->insecure, p->n_insecure);
 }
@@ -75,6 +77,8 @@ puller_params_get(struct message *m, struct puller_params *ret,
 	get_string(m, &p.identity_token);
 	p.wants_tags = message_get_u32(m) != 0;
 	p.n_threads = message_get_u32(m);
+	p.n_attempts = message_get_u32(m);
+	p.max_bytes_per_s = message_get_u64(m);
 	get_list(m, &p.mirrors, &p.n_mirrors);
 	get_list(m, &p.insecure, &p.n_insecure);
 	r = message_end(m, err);

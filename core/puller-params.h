@@ -4,9 +4,12 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "imgd/error.h"
 #include "lib/message.h"
+
+#define PULLER_FOREVER UINT32_MAX
 
 struct puller_params {
 	char *reference;    /* canonical name */
@@ -14,7 +17,9 @@ struct puller_params {
 	char *known_digest; /* "" = none */
 	char *username, *password, *identity_token;
 	bool wants_tags;    /* list tags instead of resolving */
-	unsigned int n_threads;
+	uint32_t n_threads;
+	uint32_t n_attempts;      /* of a request; PULLER_FOREVER */
+	uint64_t max_bytes_per_s; /* 0 = no limit */
 	char **mirrors;
 	size_t n_mirrors;
 	char **insecure;

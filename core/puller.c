@@ -24,17 +24,23 @@
 #include "lib/log.h"
 #include "lib/message.h"
 #include "registry/session.h"
+#include "registry/spool.h"
 
 #define PROGRESS_INTERVAL_MS 100
 #define FETCH_STACK          (384u << 10)
 #define MAX_THREADS          64
 #define MAX_URLS             16
+#define MAX_MARKS            64
+/* Told in the middle of a blob: who never gets to its end knows it, too. */
+#define EARLY_RATE_BYTES     (1u << 20)
 
 struct fetch {
 	struct fetch *next;
 	uint32_t layer;
 	int out_fd;
 	struct descriptor blob;
+	struct registry_spool spool; /* fd -EBADF: the blob is not kept */
+	struct spool_mark marks[MAX_MARKS];
 };
 
 struct puller {
@@ -66,6 +72,8 @@ struct transfer {
 	struct fetch *fetch;
 	int64_t last_ms;
 	uint64_t last_bytes;
+	struct registry_blob_stats stats;
+	bool has_told_rate;
 };
 
 static int64_t
@@ -77,6 +85,21 @@ now_ms(void)
 	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
 }
 
+/* What was held back on purpose tells nothing of the link. */
+static void
+tell_rate(struct transfer *t)
+{
+	struct message m;
+
+	if (t->puller->params.max_bytes_per_s != 0)
+		return;
+	t->has_told_rate = true;
+	message_init(&m, PULLER_RATE);
+	message_put_u64(&m, t->stats.net_bytes);
+	message_put_u64(&m, t->stats.net_ms);
+	(void)tell(t->puller, &m, NULL);
+}
+
 static void
 progress(void *ctx, uint64_t bytes)
 {
@@ -84,6 +107,8 @@ progress(void *ctx, uint64_t bytes)
 	int64_t now = now_ms();
 	struct message m;
 
+	if (t->stats.net_bytes >= EARLY_RATE_BYTES && !t->has_told_rate)
+		tell_rate(t);
 	if (now - t->last_ms < PROGRESS_INTERVAL_MS && bytes >= t->last_bytes)
 		return;
 	t->last_ms = now;
@@ -116,25 +141,41 @@ write_tar(void *ctx, const void *buf, uint64_t len, struct imgd_error **err)
 	return 0;
 }
 
+static int
+tell_mark(void *ctx, const struct spool_mark *mark, struct imgd_error **err)
+{
+	struct transfer *t = ctx;
+	struct message m;
+
+	message_init(&m, PULLER_MARK);
+	message_put_u32(&m, t->fetch->layer);
+	message_put_u64(&m, mark->bytes);
+	message_put_str(&m, mark->digest);
+	return tell(t->puller, &m, err);
+}
+
 static void
 run_fetch(struct puller *p, struct fetch *f)
 {
 	cleanup_error struct imgd_error *err = NULL;
 	struct transfer t = { .puller = p, .fetch = f };
 	struct imgd_sink sink = { sizeof(sink), &t, write_tar };
-	struct registry_blob_stats stats = { 0 };
 	struct message m;
 	int r;
 
-	r = registry_blob(p->session, &f->blob, &sink, progress, &t, &stats,
-	    &err);
+	f->spool.marked = tell_mark;
+	f->spool.ctx = &t;
+	r = registry_blob(p->session, &f->blob,
+	    f->spool.fd >= 0 ? &f->spool : NULL, &sink, progress, &t,
+	    &t.stats, &err);
+	tell_rate(&t);
 	message_init(&m, r < 0 ? PULLER_LAYER_FAILED : PULLER_LAYER_DONE);
 	message_put_u32(&m, f->layer);
 	if (r < 0) {
 		message_put_error(&m, err);
 	} else {
-		message_put_u64(&m, stats.blob_bytes);
-		message_put_u64(&m, stats.tar_bytes);
+		message_put_u64(&m, t.stats.blob_bytes);
+		message_put_u64(&m, t.stats.tar_bytes);
 	}
 	(void)tell(p, &m, NULL);
 	/* Closed after the word: an end of file alone means nothing. */
@@ -147,6 +188,7 @@ fetch_free(struct fetch *f)
 	if (f == NULL)
 		return;
 	close_fd(&f->out_fd);
+	close_fd(&f->spool.fd);
 	descriptor_done(&f->blob);
 	free(f);
 }
@@ -195,6 +237,31 @@ ensure_thread(struct puller *p, struct imgd_error **err)
 	return 0;
 }
 
+static void
+parse_spool(struct message *m, struct fetch *f)
+{
+	const char *digest;
+	uint32_t i, n;
+
+	if (message_get_u32(m) == 0)
+		return;
+	f->spool.is_kept = message_get_u32(m) != 0;
+	n = message_get_u32(m);
+	if (n > MAX_MARKS)
+		m->is_bad = true;
+	for (i = 0; i < n && !m->is_bad; i++) {
+		f->marks[i].bytes = message_get_u64(m);
+		digest = message_get_str(m);
+		if (digest_is_valid(digest))
+			memcpy(f->marks[i].digest, digest, DIGEST_STR_SIZE);
+		else
+			m->is_bad = true;
+	}
+	f->spool.marks = f->marks;
+	f->spool.n_marks = n;
+	f->spool.fd = message_get_fd(m);
+}
+
 static int
 parse_fetch(struct message *m, struct fetch *f, struct imgd_error **err)
 {
@@ -219,6 +286,7 @@ parse_fetch(struct message *m, struct fetch *f, struct imgd_error **err)
 			f->blob.n_urls++;
 	}
 	f->out_fd = message_get_fd(m);
+	parse_spool(m, f);
 	if (f->blob.media_type == NULL || f->blob.urls == NULL)
 		return imgd_error_set(err, ENOMEM, "out of memory");
 	return message_end(m, err);
@@ -232,7 +300,7 @@ order(struct puller *p, struct message *m, struct imgd_error **err)
 
 	if (f == NULL)
 		return imgd_error_set(err, ENOMEM, "out of memory");
-	f->out_fd = -EBADF;
+	f->out_fd = f->spool.fd = -EBADF;
 	r = parse_fetch(m, f, err);
 	if (r < 0) {
 		fetch_free(f);
@@ -314,6 +382,7 @@ is_text(const char *s)
 
 int
 puller_open_session(const struct puller_params *params, bool is_push,
+    void (*retrying)(void *ctx, const char *why, unsigned pause_ms), void *ctx,
     struct registry_session **ret, struct imgd_error **err)
 {
 	cleanup(reference_done) struct reference ref = REFERENCE_INIT;
@@ -333,6 +402,12 @@ puller_open_session(const struct puller_params *params, bool is_push,
 	rp = (struct registry_params) {
 		.ref = &ref,
 		.is_push = is_push,
+		.n_attempts = params->n_attempts == PULLER_FOREVER
+		    ? REGISTRY_FOREVER
+		    : params->n_attempts,
+		.max_bytes_per_s = params->max_bytes_per_s,
+		.retrying = retrying,
+		.ctx = ctx,
 		.mirrors = mirrors,
 		.n_mirrors = params->n_mirrors,
 		.insecure = (const char *const *)params->insecure,
@@ -348,6 +423,17 @@ puller_open_session(const struct puller_params *params, bool is_push,
 	r = registry_session_new(&rp, ret, err);
 	free(mirrors);
 	return r;
+}
+
+static void
+tell_retrying(void *ctx, const char *why, unsigned pause_ms)
+{
+	struct message m;
+
+	message_init(&m, PULLER_RETRYING);
+	message_put_str(&m, why);
+	message_put_u32(&m, pause_ms);
+	(void)tell(ctx, &m, NULL);
 }
 
 static int
@@ -371,8 +457,8 @@ serve(struct puller *p, struct imgd_error **err)
 	if (p->params.n_threads < 1 || p->params.n_threads > MAX_THREADS)
 		return imgd_error_set(err, IMGD_E_PROTOCOL,
 		    "malformed start message");
-	r = puller_open_session(&p->params, /* is_push= */ false, &p->session,
-	    err);
+	r = puller_open_session(&p->params, /* is_push= */ false,
+	    tell_retrying, p, &p->session, err);
 	if (r >= 0)
 		r = resolve(p, err);
 	while (r >= 0) {

@@ -9,7 +9,7 @@
 
 #include "core/protocol.h"
 #include "core/push.h"
-#include "core/puller-params.h"
+#include "core/registry-request.h"
 #include "core/role.h"
 #include "lib/cleanup.h"
 #include "lib/log.h"
@@ -145,42 +145,13 @@ hold_layers(struct push *p, struct imgd_error **err)
 /* ---- the pusher ---- */
 
 static int
-fill_params(struct push *p, struct puller_params *q, struct imgd_error **err)
-{
-	const struct config *c = p->engine->config;
-	const char *user = job_getenv(p->job, "username");
-	const char *password = job_getenv(p->job, "password");
-	const char *token = job_getenv(p->job, "identity-token");
-	size_t i;
-
-	q->reference = reference_canonical(&p->ref);
-	q->platform = strdup("");
-	q->known_digest = strdup("");
-	q->username = strdup(user != NULL ? user : "");
-	q->password = strdup(password != NULL ? password : "");
-	q->identity_token = strdup(token != NULL ? token : "");
-	q->n_threads = 1;
-	q->mirrors = calloc(1, sizeof(char *));
-	q->insecure = calloc(c->n_insecure_registries + 1, sizeof(char *));
-	for (i = 0; q->insecure != NULL && i < c->n_insecure_registries; i++)
-		if ((q->insecure[i] = strdup(c->insecure_registries[i])))
-			q->n_insecure++;
-	if (q->reference == NULL || q->platform == NULL ||
-	    q->known_digest == NULL || q->username == NULL ||
-	    q->password == NULL || q->identity_token == NULL ||
-	    q->mirrors == NULL || q->insecure == NULL)
-		return imgd_error_set(err, ENOMEM, "out of memory");
-	return 0;
-}
-
-static int
 start_pusher(struct push *p, struct imgd_error **err)
 {
 	cleanup(puller_params_done) struct puller_params params = { 0 };
 	struct message m;
 	int pair[2], r;
 
-	r = fill_params(p, &params, err);
+	r = registry_request_fill(p->job, &p->ref, &params, err);
 	if (r >= 0)
 		r = message_pair(pair, PROTOCOL_TIMEOUT_S, err);
 	if (r < 0)

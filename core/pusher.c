@@ -266,8 +266,8 @@ pusher_serve(int sock, struct message *start, struct imgd_error **err)
 
 	if (r < 0)
 		return r;
-	r = puller_open_session(&params, /* is_push= */ true, &p.session,
-	    err);
+	r = puller_open_session(&params, /* is_push= */ true,
+	    /* retrying= */ NULL, NULL, &p.session, err);
 	puller_params_done(&params);
 	while (r >= 0) {
 		cleanup(message_done) struct message m;

@@ -7,6 +7,7 @@
 
 /* A session for what the engine said; in puller.c. */
 int puller_open_session(const struct puller_params *params, bool is_push,
+    void (*retrying)(void *ctx, const char *why, unsigned pause_ms), void *ctx,
     struct registry_session **ret, struct imgd_error **err);
 
 /* Serve the engine until it closes.  start: the message PUSHER_START. */

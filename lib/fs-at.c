@@ -280,6 +280,17 @@ unescape(char *s)
 }
 
 int
+fs_boot_id(char **ret, struct imgd_error **err)
+{
+	int r = fs_read_file(AT_FDCWD, "/proc/sys/kernel/random/boot_id", 64,
+	    ret, NULL, err);
+
+	if (r >= 0)
+		(*ret)[strcspn(*ret, "\n")] = '\0';
+	return r;
+}
+
+int
 fs_is_mount_point(const char *path, struct imgd_error **err)
 {
 	cleanup_fclose FILE *f = fopen("/proc/self/mountinfo", "re");

@@ -52,6 +52,9 @@ const char *fs_fd_path(int fd, char buf[32]);
 /* The absolute path that fd is open on, malloc'ed. */
 int fs_real_path(int fd, char **ret_path, struct imgd_error **err);
 
+/* What names this run of the kernel; malloc'ed. */
+int fs_boot_id(char **ret, struct imgd_error **err);
+
 /* Whether path is a mount point, by /proc/self/mountinfo. */
 int fs_is_mount_point(const char *path, struct imgd_error **err);
 

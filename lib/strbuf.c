@@ -1,6 +1,7 @@
 #include "config.h"
 
 #include <assert.h>
+#include <ctype.h>
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -281,6 +282,38 @@ str_random_key(char ret[65], struct imgd_error **err)
 	for (i = 0; i < sizeof(raw); i++)
 		(void)snprintf(ret + 2 * i, 3, "%02x", raw[i]);
 	return 0;
+}
+
+bool
+str_to_size(const char *s, uint64_t *ret)
+{
+	static const char units[] = "kmgtp";
+	unsigned long long n;
+	const char *unit;
+	char *end;
+
+	if (!isdigit((unsigned char)s[0]))
+		return false;
+	errno = 0;
+	n = strtoull(s, &end, 10);
+	if (errno != 0)
+		return false;
+	unit = *end != '\0' ? strchr(units, tolower((unsigned char)*end))
+			    : NULL;
+	if (unit != NULL) {
+		size_t shift = 10 * ((size_t)(unit - units) + 1);
+
+		if (n > UINT64_MAX >> shift)
+			return false;
+		n <<= shift;
+		end++;
+	}
+	if (tolower((unsigned char)*end) == 'b')
+		end++;
+	if (*end != '\0')
+		return false;
+	*ret = n;
+	return true;
 }
 
 const char *

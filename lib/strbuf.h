@@ -64,6 +64,10 @@ void str_list_free(char **list, size_t n);
 /* A random key: 64 lower-case hex digits and a NUL. */
 int str_random_key(char ret[65], struct imgd_error **err);
 
+/* Read "512m" or "10G" (of 1024, a final "b" is ignored); false if it is no
+ * such thing. */
+bool str_to_size(const char *s, uint64_t *ret);
+
 /* "12.3MB", decimal units as docker prints them; in buf. */
 const char *str_size(uint64_t bytes, char buf[32]);
 

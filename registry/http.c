@@ -15,9 +15,11 @@
 #include "lib/log.h"
 #include "registry/cookies.h"
 #include "registry/http.h"
+#include "registry/throttle.h"
 
 #define MAX_IDLE        8
 #define BUFFER_BYTES    (64 << 10)
+#define MIN_BUFFER_BYTES 1024 /* libcurl's own */
 #define STALL_BYTES     1024 /* at least so much in a stall timeout */
 #define MAX_CHALLENGES  16
 #define MAX_DOCKER      64 /* headers */
@@ -29,6 +31,7 @@ struct http {
 	char *ca_blob; /* the bundle with ca_pem behind it; NULL: no ca_pem */
 	char *no_proxy;
 	struct cookie_jar *cookies;
+	struct throttle throttle;
 	pthread_mutex_t lock; /* of idle */
 	CURL *idle[MAX_IDLE]; /* with their open connections */
 	size_t n_idle;
@@ -86,6 +89,7 @@ http_free(struct http *h)
 	free(h->ca_blob);
 	free(h->no_proxy);
 	cookie_jar_free(h->cookies);
+	throttle_done(&h->throttle);
 	free(h);
 }
 
@@ -150,6 +154,7 @@ http_new(const struct http_params *params, struct http **ret,
 		return no_memory(err);
 	h->params = *params;
 	(void)pthread_mutex_init(&h->lock, NULL);
+	throttle_init(&h->throttle, params->max_bytes_per_s);
 	h->no_proxy = no_proxy_list();
 	h->cookies = cookie_jar_new();
 	if (!copy(&h->user_agent, params->user_agent) ||
@@ -471,6 +476,9 @@ on_data(char *data, size_t size, size_t n, void *ctx)
 	} else {
 		x->r = take_body(x, data, len);
 	}
+	if (x->r >= 0)
+		x->r = http_pause(x->http,
+		    throttle_take(&x->http->throttle, len), &x->err);
 	/* Time that the sink took is not the network's. */
 	x->stall_ms += now_ms() - before;
 	x->stall_bytes += len;
@@ -488,6 +496,9 @@ on_send(char *buf, size_t size, size_t n, void *ctx)
 	int64_t before = now_ms();
 	int64_t len = x->req->send(x->req->send_ctx, buf, size * n, &x->err);
 
+	if (len > 0)
+		(void)http_pause(x->http,
+		    throttle_take(&x->http->throttle, (size_t)len), NULL);
 	/* Nor is time that the source took. */
 	x->stall_ms += now_ms() - before;
 	if (len < 0) {
@@ -662,6 +673,17 @@ set_tls(struct exchange *x, const char *url, struct imgd_error **err)
 	return 0;
 }
 
+/* Under a limit small enough that a pause is never long. */
+static long
+buffer_bytes(const struct throttle *t)
+{
+	uint64_t bytes = t->bytes_per_s / 8;
+
+	if (t->bytes_per_s == 0 || bytes > BUFFER_BYTES)
+		return BUFFER_BYTES;
+	return bytes < MIN_BUFFER_BYTES ? MIN_BUFFER_BYTES : (long)bytes;
+}
+
 static void
 set_options(struct exchange *x, const char *url, char *text)
 {
@@ -682,7 +704,8 @@ set_options(struct exchange *x, const char *url, char *text)
 	    (long)(CURLPROTO_HTTP | CURLPROTO_HTTPS));
 #endif
 	(void)curl_easy_setopt(c, CURLOPT_NOPROXY, x->http->no_proxy);
-	(void)curl_easy_setopt(c, CURLOPT_BUFFERSIZE, (long)BUFFER_BYTES);
+	(void)curl_easy_setopt(c, CURLOPT_BUFFERSIZE,
+	    buffer_bytes(&x->http->throttle));
 	(void)curl_easy_setopt(c, CURLOPT_MAXCONNECTS, 4L);
 	(void)curl_easy_setopt(c, CURLOPT_TCP_KEEPALIVE, 1L);
 	(void)curl_easy_setopt(c, CURLOPT_CONNECTTIMEOUT_MS,

@@ -23,6 +23,7 @@ struct http_params {
 	const char *client_cert_pem, *client_key_pem; /* NULL: none */
 	const char *client_origin; /* the only origin that sees them */
 	unsigned connect_timeout_ms, stall_timeout_ms;
+	uint64_t max_bytes_per_s; /* 0 = no limit */
 	/* Whether the TLS certificate of this host[:port] may be anything. */
 	bool (*is_insecure)(void *ctx, const char *host, unsigned port);
 	bool (*cancelled)(void *ctx);

@@ -36,8 +36,9 @@ struct registry_ops {
 	    const char *known_digest, registry_doc_cb *cb, void *ctx,
 	    struct registry_resolved *ret, struct imgd_error **err);
 	int (*blob)(struct registry_session *s, const struct descriptor *blob,
-	    struct imgd_sink *tar, registry_progress_cb *progress, void *ctx,
-	    struct registry_blob_stats *ret, struct imgd_error **err);
+	    struct registry_spool *spool, struct imgd_sink *tar,
+	    registry_progress_cb *progress, void *ctx,
+	    struct registry_blob_stats *stats, struct imgd_error **err);
 	int (*tags)(struct registry_session *s, registry_tag_cb *cb, void *ctx,
 	    struct imgd_error **err);
 };
@@ -116,8 +117,9 @@ int v2_resolve(struct registry_session *s, const struct platform *want,
     const char *known_digest, registry_doc_cb *cb, void *ctx,
     struct registry_resolved *ret, struct imgd_error **err);
 int v2_blob(struct registry_session *s, const struct descriptor *blob,
-    struct imgd_sink *tar, registry_progress_cb *progress, void *ctx,
-    struct registry_blob_stats *ret, struct imgd_error **err);
+    struct registry_spool *spool, struct imgd_sink *tar,
+    registry_progress_cb *progress, void *ctx,
+    struct registry_blob_stats *stats, struct imgd_error **err);
 int v2_tags(struct registry_session *s, registry_tag_cb *cb, void *ctx,
     struct imgd_error **err);
 

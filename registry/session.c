@@ -59,7 +59,7 @@ set_scalars(struct registry_params *p, const struct registry_params *from)
 	*p = (struct registry_params){
 		.n_attempts = from->n_attempts != 0 ? from->n_attempts : 5,
 		.retry_pause_ms =
-		    from->retry_pause_ms != 0 ? from->retry_pause_ms : 2000,
+		    from->retry_pause_ms != 0 ? from->retry_pause_ms : 1000,
 		.connect_timeout_ms = from->connect_timeout_ms != 0 ?
 		    from->connect_timeout_ms :
 		    30000,
@@ -143,6 +143,7 @@ make_http(struct registry_session *s, const struct registry_params *p,
 		.client_key_pem = p->client_key_pem,
 		.connect_timeout_ms = s->params.connect_timeout_ms,
 		.stall_timeout_ms = s->params.stall_timeout_ms,
+		.max_bytes_per_s = p->max_bytes_per_s,
 		.is_insecure = is_insecure,
 		.insecure_ctx = s,
 		.cancelled = s->params.cancelled,
@@ -264,10 +265,11 @@ registry_resolve(struct registry_session *s, const struct platform *want,
 
 int
 registry_blob(struct registry_session *s, const struct descriptor *blob,
-    struct imgd_sink *tar, registry_progress_cb *progress, void *ctx,
-    struct registry_blob_stats *ret_stats, struct imgd_error **err)
+    struct registry_spool *spool, struct imgd_sink *tar,
+    registry_progress_cb *progress, void *ctx,
+    struct registry_blob_stats *stats, struct imgd_error **err)
 {
-	return s->ops->blob(s, blob, tar, progress, ctx, ret_stats, err);
+	return s->ops->blob(s, blob, spool, tar, progress, ctx, stats, err);
 }
 
 int

@@ -9,6 +9,7 @@
 #ifndef REGISTRY_SESSION_H
 #define REGISTRY_SESSION_H
 
+#include <limits.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -25,6 +26,8 @@ struct registry_mirror {
 	const char *url; /* "https://host[:port][/path]"; /v2/ is below it */
 	bool with_ns;    /* add "?ns=DOMAIN" to requests, as containerd does */
 };
+
+#define REGISTRY_FOREVER UINT_MAX
 
 /* NULL or 0: the default. */
 struct registry_params {
@@ -60,8 +63,15 @@ struct registry_params {
 
 	const char *user_agent; /* NULL: "imgd/VERSION" */
 
-	unsigned n_attempts;         /* per request or blob; 0 = 5 */
-	unsigned retry_pause_ms;     /* times the attempt's number; 0 = 2000 */
+	uint64_t max_bytes_per_s; /* of all transfers together; 0 = no limit */
+
+	/* Attempts per request, or per blob while nothing of it comes; 0 = 5.
+	 * With REGISTRY_FOREVER also what a registry asks to put off for long
+	 * is tried again. */
+	unsigned n_attempts;
+	/* The first pause, about; each further one is twice as long, up to a
+	 * minute.  0 = 1000. */
+	unsigned retry_pause_ms;
 	unsigned connect_timeout_ms; /* 0 = 30 000 */
 	unsigned stall_timeout_ms;   /* for each KiB; 0 = 60 000 */
 
@@ -149,21 +159,31 @@ struct registry_blob_stats {
 	uint64_t tar_bytes;  /* given to the sink */
 	unsigned n_attempts;
 	const char *format;  /* static: "gzip", "zstd", "none" … */
+	/* What came over the network, and how long that was waited for. */
+	uint64_t net_bytes, net_ms;
 };
+
+struct registry_spool; /* registry/spool.h */
 
 /*
  * Fetch a layer and write it, decompressed, to a sink.
  *
  * blob: digest and size are verified; what the sink got is the true layer
- * only if this returns 0.  progress and ret_stats may be NULL.
+ * only if this returns 0.
+ * spool: where to keep the blob's bytes, and to find those of an earlier try;
+ * NULL: nowhere.  One whose bytes turn out wrong is the caller's to empty.
+ * progress: may be NULL.
+ * stats: net_bytes and net_ms are right whenever progress is called, and
+ * afterwards also if it failed; the rest only if it did not.
  * A broken transfer is resumed where it broke: the sink never sees a byte
  * twice.
  * Returns 0; what the sink returned; as registry_resolve.  The caller puts
  * the layer's name in front of the error.
  */
 int registry_blob(struct registry_session *s, const struct descriptor *blob,
-    struct imgd_sink *tar, registry_progress_cb *progress, void *ctx,
-    struct registry_blob_stats *ret_stats, struct imgd_error **err);
+    struct registry_spool *spool, struct imgd_sink *tar,
+    registry_progress_cb *progress, void *ctx,
+    struct registry_blob_stats *stats, struct imgd_error **err);
 
 /* ---- tags ---- */
 

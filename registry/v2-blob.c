@@ -7,11 +7,13 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "lib/cleanup.h"
 #include "lib/inflate.h"
 #include "lib/log.h"
 #include "registry/session-impl.h"
+#include "registry/spool.h"
 
 /* A transfer that brought so much was worth it: attempts count anew. */
 #define PROGRESS_BYTES (64u << 10)
@@ -28,6 +30,9 @@ struct transfer {
 	struct inflate *inflate;
 	uint64_t have;   /* bytes hashed so far */
 	uint64_t skip;   /* bytes of this answer that we have */
+	struct spool spool;
+	struct registry_blob_stats *stats; /* grow as bytes come */
+	int64_t taking_ms; /* in this attempt, of those who take them */
 	bool no_range;   /* the server resumes wrongly: skip instead */
 	bool is_final;   /* what happened cannot be helped by trying again */
 	struct imgd_error *damage; /* inflate's, while the digest is awaited */
@@ -37,6 +42,15 @@ static void
 http_reply_donep(struct http_reply *r)
 {
 	http_reply_done(r);
+}
+
+static int64_t
+now_ms(void)
+{
+	struct timespec t;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &t);
+	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
 static void
@@ -137,14 +151,41 @@ push(struct transfer *t, const uint8_t *data, size_t len,
 	return r;
 }
 
+/* The blob's next bytes, from the network or from what was kept. */
+static int
+take(void *ctx, const void *data, size_t len, struct imgd_error **err)
+{
+	struct transfer *t = ctx;
+
+	digest_update(t->digest, data, len);
+	t->have += len;
+	return push(t, data, len, err);
+}
+
+static int
+take_new(struct transfer *t, const uint8_t *p, size_t len,
+    struct imgd_error **err)
+{
+	int r;
+
+	r = take(t, p, len, err);
+	if (r >= 0)
+		r = spool_write(&t->spool, p, len, t->digest, err);
+	if (r >= 0 && t->progress != NULL)
+		t->progress(t->progress_ctx, t->have);
+	return r;
+}
+
 static int
 on_data(void *ctx, const void *data, size_t len, struct imgd_error **err)
 {
 	struct transfer *t = ctx;
 	const uint8_t *p = data;
+	int64_t before;
 	size_t n;
 	int r;
 
+	t->stats->net_bytes += len;
 	n = t->skip < len ? (size_t)t->skip : len;
 	t->skip -= n;
 	p += n;
@@ -157,11 +198,9 @@ on_data(void *ctx, const void *data, size_t len, struct imgd_error **err)
 		    "more came than the %llu bytes declared",
 		    (unsigned long long)t->blob->size_bytes);
 	}
-	digest_update(t->digest, p, len);
-	t->have += len;
-	r = push(t, p, len, err);
-	if (r >= 0 && t->progress != NULL)
-		t->progress(t->progress_ctx, t->have);
+	before = now_ms();
+	r = take_new(t, p, len, err);
+	t->taking_ms += now_ms() - before;
 	return r;
 }
 
@@ -196,18 +235,21 @@ attempt(struct transfer *t, struct endpoint *e, const char *path,
 {
 	struct http_request req = { .method = "GET", .begin = begin,
 		.data = on_data, .ctx = t };
+	int64_t before = now_ms();
 	int r;
 
 	if (t->have > 0 && !t->no_range) {
 		req.has_range = true;
 		req.range_from = t->have;
 	}
+	t->taking_ms = 0;
 	if (url != NULL) {
 		req.url = url;
 		r = http_do(t->s->http, &req, reply, err);
 	} else {
 		r = v2_request(t->s, e, path, &req, reply, err);
 	}
+	t->stats->net_ms += (uint64_t)(now_ms() - before - t->taking_ms);
 	if (r < 0)
 		return r;
 	if (reply->status == 416 && req.has_range) {
@@ -227,8 +269,7 @@ attempt(struct transfer *t, struct endpoint *e, const char *path,
 
 static int
 all_attempts(struct transfer *t, struct endpoint *e, const char *path,
-    const char *url, struct registry_blob_stats *stats,
-    struct imgd_error **err)
+    const char *url, struct imgd_error **err)
 {
 	unsigned n, ms;
 	uint64_t before;
@@ -241,10 +282,13 @@ all_attempts(struct transfer *t, struct endpoint *e, const char *path,
 		cleanup_error struct imgd_error *why = NULL;
 
 		before = t->have;
-		stats->n_attempts++;
+		t->stats->n_attempts++;
 		r = attempt(t, e, path, url, &reply, &why);
 		if (r >= 0)
 			return 0;
+		/* A link that broke once may be the one that ends it all. */
+		if (spool_sync(&t->spool, PROGRESS_BYTES, t->digest, err) < 0)
+			return -ECANCELED;
 		if (t->have - before >= PROGRESS_BYTES)
 			n = 1;
 		if (t->is_final ||
@@ -262,8 +306,7 @@ all_attempts(struct transfer *t, struct endpoint *e, const char *path,
 
 /* Every place in turn: a foreign layer's own, mirrors, the registry. */
 static int
-all_places(struct transfer *t, const char *path,
-    struct registry_blob_stats *stats, struct imgd_error **err)
+all_places(struct transfer *t, const char *path, struct imgd_error **err)
 {
 	size_t n_urls = t->blob->n_urls, n = n_urls + t->s->n_endpoints, i;
 	struct endpoint *e;
@@ -278,7 +321,7 @@ all_places(struct transfer *t, const char *path,
 		if (e != NULL && e->is_dead && i + 1 < n)
 			continue;
 		t->no_range = false;
-		r = all_attempts(t, e, path, url, stats, &why);
+		r = all_attempts(t, e, path, url, &why);
 		if (r < 0 && i + 1 < n && !t->is_final && r != -ECANCELED &&
 		    (e == NULL || endpoint_falls_through(e, r))) {
 			log_debug("registry", "%s, asking the next",
@@ -293,8 +336,7 @@ all_places(struct transfer *t, const char *path,
 }
 
 static int
-run(struct transfer *t, struct registry_blob_stats *stats,
-    struct imgd_error **err)
+run(struct transfer *t, struct registry_spool *spool, struct imgd_error **err)
 {
 	cleanup_free char *path = NULL;
 	struct strbuf sb = STRBUF_INIT;
@@ -311,28 +353,33 @@ run(struct transfer *t, struct registry_blob_stats *stats,
 	path = strbuf_take(&sb);
 	if (path == NULL)
 		return imgd_error_set(err, ENOMEM, "out of memory");
-	/* Nothing to fetch: an empty layer. */
-	if (t->blob->size_bytes > 0)
-		r = all_places(t, path, stats, err);
-	return r < 0 ? r : finish(t, err);
+	r = spool_open(&t->spool, spool, t->blob->size_bytes, err);
+	if (r >= 0)
+		r = spool_replay(&t->spool, take, t, err);
+	/* Else there is nothing to fetch: an empty layer, or all is here. */
+	if (r >= 0 && t->have < t->blob->size_bytes)
+		r = all_places(t, path, err);
+	if (r >= 0)
+		r = finish(t, err);
+	return r < 0 ? r : spool_sync(&t->spool, 0, t->digest, err);
 }
 
 int
 v2_blob(struct registry_session *s, const struct descriptor *blob,
-    struct imgd_sink *tar, registry_progress_cb *progress, void *ctx,
-    struct registry_blob_stats *ret, struct imgd_error **err)
+    struct registry_spool *spool, struct imgd_sink *tar,
+    registry_progress_cb *progress, void *ctx,
+    struct registry_blob_stats *stats, struct imgd_error **err)
 {
-	struct registry_blob_stats stats = { .format = "none" };
 	struct transfer t = { .s = s, .blob = blob, .tar = tar,
-		.progress = progress, .progress_ctx = ctx };
+		.progress = progress, .progress_ctx = ctx, .stats = stats };
 	int r;
 
-	r = run(&t, &stats, err);
-	if (r >= 0 && ret != NULL) {
-		stats.blob_bytes = t.have;
-		stats.tar_bytes = inflate_bytes(t.inflate);
-		stats.format = inflate_format(t.inflate);
-		*ret = stats;
+	*stats = (struct registry_blob_stats) { .format = "none" };
+	r = run(&t, spool, err);
+	if (r >= 0) {
+		stats->blob_bytes = t.have;
+		stats->tar_bytes = inflate_bytes(t.inflate);
+		stats->format = inflate_format(t.inflate);
 	}
 	transfer_done(&t);
 	return r;

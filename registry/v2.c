@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/random.h>
 
 #include "lib/cleanup.h"
 #include "lib/limits.h"
@@ -18,6 +19,7 @@
 
 #define PING_TIMEOUT_MS   15000
 #define MAX_PAUSE_MS      60000
+#define MAX_AFTER_MS      3600000 /* asked for by a registry */
 #define MAX_TAG_PAGES     10000
 
 static void
@@ -142,11 +144,30 @@ v2_request(struct registry_session *s, struct endpoint *e, const char *path,
 	return r;
 }
 
+/* Twice as long each time, and never quite the same, so that a fleet that was
+ * cut off does not come back at once. */
+static uint64_t
+pause_ms(const struct registry_session *s, unsigned attempt)
+{
+	uint64_t ms = s->params.retry_pause_ms;
+	unsigned i;
+	uint32_t x = 0;
+
+	for (i = 1; i < attempt && ms < MAX_PAUSE_MS; i++)
+		ms *= 2;
+	if (ms > MAX_PAUSE_MS)
+		ms = MAX_PAUSE_MS;
+	if (getrandom(&x, sizeof(x), GRND_NONBLOCK) < 0)
+		x = 0;
+	return ms * 3 / 4 + x % (ms / 2 + 1);
+}
+
 bool
 v2_may_retry(struct registry_session *s, int r,
     const struct http_reply *reply, unsigned attempt, unsigned *ret_ms)
 {
-	uint64_t ms = (uint64_t)s->params.retry_pause_ms * attempt;
+	bool is_patient = s->params.n_attempts == REGISTRY_FOREVER;
+	uint64_t ms = pause_ms(s, attempt);
 	long after = reply_retry_after(reply);
 
 	if (attempt >= s->params.n_attempts)
@@ -158,11 +179,15 @@ v2_may_retry(struct registry_session *s, int r,
 	    reply->status != 502 && reply->status != 503 &&
 	    reply->status != 504)
 		return false;
-	if (r == -IMGD_E_RATE && (after < 0 || after > MAX_PAUSE_MS / 1000))
+	if (r == -IMGD_E_RATE && !is_patient &&
+	    (after < 0 || after > MAX_PAUSE_MS / 1000))
 		return false;
 	if (after > 0 && (uint64_t)after * 1000 > ms)
 		ms = (uint64_t)after * 1000;
-	*ret_ms = ms > MAX_PAUSE_MS ? MAX_PAUSE_MS : (unsigned)ms;
+	if (ms > MAX_AFTER_MS)
+		ms = MAX_AFTER_MS;
+	*ret_ms = ms > MAX_PAUSE_MS && !is_patient ? MAX_PAUSE_MS
+						   : (unsigned)ms;
 	return true;
 }
 

@@ -81,6 +81,23 @@ static const char *const schema_migrations[] = {
 	"CREATE INDEX containers_parent ON containers(parent);"
 	/* 'tree', 'rw' (a container's), 'block' (target is a device). */
 	"ALTER TABLE mounts ADD COLUMN kind TEXT NOT NULL DEFAULT 'tree';",
+
+	/* Blobs that are on their way into files, and what of them is surely
+	 * on the disk. */
+	"CREATE TABLE partials("
+	"  blob_digest TEXT PRIMARY KEY, size INTEGER NOT NULL,"
+	"  boot_id TEXT NOT NULL, used_at INTEGER NOT NULL"
+	") WITHOUT ROWID;"
+	"CREATE TABLE partial_marks("
+	"  blob_digest TEXT NOT NULL REFERENCES partials(blob_digest)"
+	"    ON DELETE CASCADE,"
+	"  bytes INTEGER NOT NULL, prefix_digest TEXT NOT NULL,"
+	"  PRIMARY KEY(blob_digest, bytes)"
+	") WITHOUT ROWID;"
+	/* How fast registries were. */
+	"CREATE TABLE rates("
+	"  registry TEXT PRIMARY KEY, bytes_per_s INTEGER NOT NULL"
+	") WITHOUT ROWID;",
 };
 
 #define SCHEMA_VERSION \

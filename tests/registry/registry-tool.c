@@ -93,7 +93,7 @@ run_job(void *ctx)
 
 	job->r = digest_new(&job->digest, &job->err);
 	if (job->r >= 0)
-		job->r = registry_blob(job->s, job->blob, &sink, NULL, NULL,
+		job->r = registry_blob(job->s, job->blob, NULL, &sink, NULL, NULL,
 		    &job->stats, &job->err);
 	if (job->r >= 0)
 		job->r = digest_str(job->digest, job->diff_id, &job->err);

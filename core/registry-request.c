@@ -1,0 +1,106 @@
+#include "config.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/engine.h"
+#include "core/registry-request.h"
+
+#define FOREVER "forever"
+
+static int
+no_memory(struct imgd_error **err)
+{
+	return imgd_error_set(err, ENOMEM, "out of memory");
+}
+
+static char *
+env_copy(struct job *job, const char *key)
+{
+	const char *value = job_getenv(job, key);
+
+	return strdup(value != NULL ? value : "");
+}
+
+static int
+copy_list(char *const *list, size_t n, char ***ret, size_t *ret_n,
+    struct imgd_error **err)
+{
+	size_t i;
+
+	*ret = calloc(n + 1, sizeof(**ret));
+	for (i = 0; *ret != NULL && i < n; i++) {
+		(*ret)[i] = strdup(list[i]);
+		if ((*ret)[i] == NULL)
+			break;
+		(*ret_n)++;
+	}
+	return *ret != NULL && *ret_n == n ? 0 : no_memory(err);
+}
+
+/* How patient to be, and how greedy. */
+static int
+take_numbers(struct job *job, struct puller_params *p,
+    struct imgd_error **err)
+{
+	const struct config *c = job->engine->config;
+	const char *retry = job_getenv(job, "retry");
+	const char *rate = job_getenv(job, "limit-rate");
+	uint64_t n = c->max_download_attempts;
+
+	p->max_bytes_per_s = c->max_bytes_per_s;
+	if (retry != NULL && strcmp(retry, FOREVER) == 0)
+		n = PULLER_FOREVER;
+	else if (retry != NULL &&
+	    (!str_to_u64(retry, PULLER_FOREVER - 1, &n) || n == 0))
+		return imgd_error_set(err, EINVAL,
+		    "retry: %s is neither a number nor \"" FOREVER "\"",
+		    retry);
+	if (rate != NULL && !str_to_size(rate, &p->max_bytes_per_s))
+		return imgd_error_set(err, EINVAL,
+		    "limit-rate: %s is not a size", rate);
+	p->n_attempts = (uint32_t)n;
+	return 0;
+}
+
+int
+registry_request_fill(struct job *job, const struct reference *ref,
+    struct puller_params *ret, struct imgd_error **err)
+{
+	const struct config *c = job->engine->config;
+	int r;
+
+	ret->reference = reference_canonical(ref);
+	ret->platform = env_copy(job, "platform");
+	ret->known_digest = strdup("");
+	ret->username = env_copy(job, "username");
+	ret->password = env_copy(job, "password");
+	ret->identity_token = env_copy(job, "identity-token");
+	ret->n_threads = 1;
+	if (ret->reference == NULL || ret->platform == NULL ||
+	    ret->known_digest == NULL || ret->username == NULL ||
+	    ret->password == NULL || ret->identity_token == NULL)
+		return no_memory(err);
+	r = copy_list(NULL, 0, &ret->mirrors, &ret->n_mirrors, err);
+	if (r >= 0)
+		r = copy_list(c->insecure_registries,
+		    c->n_insecure_registries, &ret->insecure,
+		    &ret->n_insecure, err);
+	return r < 0 ? r : take_numbers(job, ret, err);
+}
+
+int
+registry_request_add_mirrors(struct job *job, const struct reference *ref,
+    struct puller_params *params, struct imgd_error **err)
+{
+	const struct config *c = job->engine->config;
+
+	/* Docker's registry-mirrors are the Hub's. */
+	if (strcmp(ref->domain, REFERENCE_DEFAULT_DOMAIN) != 0)
+		return 0;
+	str_list_free(params->mirrors, params->n_mirrors);
+	params->n_mirrors = 0;
+	return copy_list(c->registry_mirrors, c->n_registry_mirrors,
+	    &params->mirrors, &params->n_mirrors, err);
+}
