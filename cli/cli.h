@@ -34,7 +34,7 @@ struct cmd {
 extern const struct cmd cmds[]; /* ended by a NULL name */
 
 cmd_fn cmd_adopt, cmd_create, cmd_diff, cmd_driver, cmd_fsck, cmd_help,
-    cmd_history, cmd_images, cmd_info, cmd_inspect, cmd_migrate, cmd_mount,
+    cmd_history, cmd_images, cmd_info, cmd_login, cmd_logout, cmd_inspect, cmd_migrate, cmd_mount,
     cmd_pull, cmd_push, cmd_rm, cmd_rmi, cmd_tag, cmd_umount, cmd_version;
 
 /* ---- usage.c ---- */
@@ -117,22 +117,5 @@ struct transfer {
  * more variable; returns the exit status. */
 int transfer_run(struct cli *cli, const char *name, const struct transfer *t,
     const char *key, const char *value);
-
-/* ---- credentials.c ---- */
-
-struct credentials {
-	char *username, *password, *identity_token; /* NULL: none */
-};
-
-/* What ~/.docker/config.json (or $DOCKER_CONFIG/config.json) has for the
- * registry of reference; nothing found is no error. */
-int credentials_find(const char *reference, struct credentials *ret,
-    struct imgd_error **err);
-void credentials_done(struct credentials *c);
-
-/* Ask docker-credential-NAME for the credentials of key; none is no error.
- * ret: empty before. */
-int credential_helper_get(const char *name, const char *key,
-    struct credentials *ret, struct imgd_error **err);
 
 #endif

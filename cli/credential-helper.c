@@ -9,7 +9,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "cli/cli.h"
+#include "cli/credentials.h"
 #include "lib/cleanup-json.h"
 #include "lib/fs-at.h"
 #include "lib/json-scan.h"
@@ -52,11 +52,11 @@ fill_environment(char *env[N_OF(passed_on) + 1])
 
 /* Start the program with in_fd and out_fd as its ends. */
 static int
-start(const char *program, int in_fd, int out_fd, pid_t *ret,
-    struct imgd_error **err)
+start(const char *program, const char *action, int in_fd, int out_fd,
+    pid_t *ret, struct imgd_error **err)
 {
 	char *argv[] = { (char *)(uintptr_t)program,
-		(char *)(uintptr_t)"get", NULL };
+		(char *)(uintptr_t)action, NULL };
 	char *env[N_OF(passed_on) + 1];
 	posix_spawn_file_actions_t fa;
 	int r;
@@ -95,10 +95,10 @@ read_answer(int fd, struct strbuf *sb)
 	explicit_bzero(buf, sizeof(buf));
 }
 
-/* Run "PROGRAM get"; *ret_status is its exit status, -1 for a death. */
+/* Run "PROGRAM ACTION"; *ret_status is its exit status, -1 for a death. */
 static int
-run(const char *program, const char *key, struct strbuf *answer,
-    int *ret_status, struct imgd_error **err)
+run(const char *program, const char *action, const char *input,
+    struct strbuf *answer, int *ret_status, struct imgd_error **err)
 {
 	cleanup_close int in_rd = -EBADF, in_wr = -EBADF;
 	cleanup_close int out_rd = -EBADF, out_wr = -EBADF;
@@ -113,13 +113,13 @@ run(const char *program, const char *key, struct strbuf *answer,
 		return imgd_error_set(err, errno, "pipe: %s", strerror(errno));
 	out_rd = out[0];
 	out_wr = out[1];
-	r = start(program, in_rd, out_wr, &pid, err);
+	r = start(program, action, in_rd, out_wr, &pid, err);
 	if (r < 0)
 		return r;
 	close_fd(&in_rd);
 	close_fd(&out_wr);
 	/* A helper that does not read it fails by itself. */
-	(void)fs_write_all(in_wr, key, strlen(key), NULL);
+	(void)fs_write_all(in_wr, input, strlen(input), NULL);
 	close_fd(&in_wr);
 	read_answer(out_rd, answer);
 	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
@@ -167,31 +167,88 @@ take_answer(const char *program, const struct strbuf *answer,
 	return 0;
 }
 
+/* Run an action.  Returns 1, or 0 if the helper knows no such credentials;
+ * answer is what it printed, and wiped by forget. */
+static int
+act(const char *name, const char *action, const char *input,
+    struct strbuf *answer, char **ret_program, struct imgd_error **err)
+{
+	int status = 0, r;
+
+	if (!is_name(name))
+		return imgd_error_set(err, EINVAL,
+		    "bad name of a credential helper: \"%s\"", name);
+	if (asprintf(ret_program, "docker-credential-%s", name) < 0) {
+		*ret_program = NULL;
+		return imgd_error_set(err, ENOMEM, "out of memory");
+	}
+	r = run(*ret_program, action, input, answer, &status, err);
+	if (r < 0 || status == 0)
+		return r < 0 ? r : 1;
+	if (answer->data != NULL && strstr(answer->data, NOT_FOUND) != NULL)
+		return 0;
+	/* What it printed may hold a secret. */
+	return imgd_error_set(err, EIO, "%s: failed with status %d",
+	    *ret_program, status);
+}
+
+static void
+forget(struct strbuf *sb)
+{
+	if (sb->data != NULL)
+		explicit_bzero(sb->data, sb->len);
+	strbuf_done(sb);
+}
+
 int
 credential_helper_get(const char *name, const char *key,
     struct credentials *ret, struct imgd_error **err)
 {
 	struct strbuf answer = STRBUF_INIT;
 	cleanup_free char *program = NULL;
-	int status = 0, r;
+	int r;
 
-	if (!is_name(name))
-		return imgd_error_set(err, EINVAL,
-		    "bad name of a credential helper: \"%s\"", name);
-	if (asprintf(&program, "docker-credential-%s", name) < 0) {
-		program = NULL;
-		return imgd_error_set(err, ENOMEM, "out of memory");
-	}
-	r = run(program, key, &answer, &status, err);
-	if (r >= 0 && status == 0)
+	r = act(name, "get", key, &answer, &program, err);
+	if (r > 0)
 		r = take_answer(program, &answer, ret, err);
-	else if (r >= 0 && (answer.data == NULL ||
-		     strstr(answer.data, NOT_FOUND) == NULL))
-		/* What it printed may hold a secret. */
-		r = imgd_error_set(err, EIO, "%s: failed with status %d",
-		    program, status);
-	if (answer.data != NULL)
-		explicit_bzero(answer.data, answer.len);
-	strbuf_done(&answer);
+	forget(&answer);
+	return r;
+}
+
+int
+credential_helper_store(const char *name, const char *key,
+    const struct credentials *c, struct imgd_error **err)
+{
+	struct strbuf answer = STRBUF_INIT, input = STRBUF_INIT;
+	cleanup_free char *program = NULL;
+	int r;
+
+	strbuf_puts(&input, "{\"ServerURL\":");
+	strbuf_json(&input, key);
+	strbuf_puts(&input, ",\"Username\":");
+	strbuf_json(&input,
+	    c->identity_token != NULL ? IDENTITY_USER : c->username);
+	strbuf_puts(&input, ",\"Secret\":");
+	strbuf_json(&input,
+	    c->identity_token != NULL ? c->identity_token : c->password);
+	strbuf_puts(&input, "}\n");
+	r = input.is_failed
+	    ? imgd_error_set(err, ENOMEM, "out of memory")
+	    : act(name, "store", input.data, &answer, &program, err);
+	forget(&input);
+	forget(&answer);
+	return r < 0 ? r : 0;
+}
+
+int
+credential_helper_erase(const char *name, const char *key,
+    struct imgd_error **err)
+{
+	struct strbuf answer = STRBUF_INIT;
+	cleanup_free char *program = NULL;
+	int r;
+
+	r = act(name, "erase", key, &answer, &program, err);
+	forget(&answer);
 	return r;
 }

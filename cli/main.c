@@ -22,6 +22,9 @@ const struct cmd cmds[] = {
 	    "[-a] [-q] [--driver D] [--compression gzip|zstd] "
 	    "[--retry N|forever] [--limit-rate RATE] [--json] NAME[:TAG]",
 	    "send an image to a registry" },
+	{ "login", cmd_login, "[-u USER] [--password-stdin] [SERVER]",
+	    "keep credentials for a registry" },
+	{ "logout", cmd_logout, "[SERVER]", "forget them" },
 	{ "adopt", cmd_adopt, "[--driver D] [-q] [--json] DIR [IMAGE...]",
 	    "take over images of Docker or podman" },
 	{ "images", cmd_images,

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "cli/cli.h"
+#include "cli/credentials.h"
 #include "lib/cleanup.h"
 #include "lib/strbuf.h"
 

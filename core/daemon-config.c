@@ -10,6 +10,7 @@
 #include "lib/fs-at.h"
 #include "lib/json-scan.h"
 #include "lib/strbuf.h"
+#include "registry/reference.h"
 
 #define CONFIG_MAX_BYTES (1u << 20)
 
@@ -24,6 +25,7 @@ enum key {
 	KEY_LIMIT_RATE,
 	KEY_RESUME_DOWNLOADS,
 	KEY_MAX_PARTIAL_SIZE,
+	KEY_CERTS_DIR,
 	N_KEYS
 };
 
@@ -38,6 +40,7 @@ const char *const config_keys[] = {
 	[KEY_LIMIT_RATE] = "limit-rate",
 	[KEY_RESUME_DOWNLOADS] = "resume-downloads",
 	[KEY_MAX_PARTIAL_SIZE] = "max-partial-size",
+	[KEY_CERTS_DIR] = "certs-dir",
 	[N_KEYS] = NULL,
 };
 
@@ -86,6 +89,72 @@ get_list(const char *key, struct json_object *v, char ***list, size_t *n,
 			return imgd_error_set(err, EINVAL,
 			    "%s: item %zu is not a string", key, i);
 		r = append(list, n, json_object_get_string(item), err);
+	}
+	return r;
+}
+
+static int
+get_bool(const char *key, struct json_object *v, bool *ret,
+    struct imgd_error **err)
+{
+	if (!json_object_is_type(v, json_type_boolean))
+		return imgd_error_set(err, EINVAL, "%s: not a boolean", key);
+	*ret = json_object_get_boolean(v);
+	return 0;
+}
+
+/* { "url": …, "registry": …, "ns": … } */
+static int
+get_mirror(struct json_object *v, struct config_mirror *m,
+    struct imgd_error **err)
+{
+	int r = 0;
+
+	json_object_object_foreach(v, key, value) {
+		if (strcmp(key, "url") == 0)
+			r = get_string(key, value, &m->url, err);
+		else if (strcmp(key, "registry") == 0)
+			r = get_string(key, value, &m->registry, err);
+		else if (strcmp(key, "ns") == 0)
+			r = get_bool(key, value, &m->with_ns, err);
+		else
+			r = imgd_error_set(err, EINVAL, "unknown key %s", key);
+		if (r < 0)
+			return r;
+	}
+	return m->url != NULL ? 0
+			      : imgd_error_set(err, EINVAL, "url is missing");
+}
+
+/* Docker has strings, which are the Hub's; ours may be objects. */
+static int
+get_mirrors(const char *key, struct json_object *v, struct config *c,
+    struct imgd_error **err)
+{
+	size_t i, len;
+	int r = 0;
+
+	if (!json_object_is_type(v, json_type_array))
+		return imgd_error_set(err, EINVAL, "%s: not a list", key);
+	len = json_object_array_length(v);
+	c->registry_mirrors = calloc(len + 1, sizeof(*c->registry_mirrors));
+	if (c->registry_mirrors == NULL)
+		return imgd_error_set(err, ENOMEM, "out of memory");
+	for (i = 0; i < len && r >= 0; i++) {
+		struct json_object *item = json_object_array_get_idx(v, i);
+		struct config_mirror *m = &c->registry_mirrors[i];
+
+		c->n_registry_mirrors++;
+		if (json_object_is_type(item, json_type_object))
+			r = get_mirror(item, m, err);
+		else
+			r = get_string("it", item, &m->url, err);
+		if (r < 0)
+			return imgd_error_prefix(err, "%s: item %zu", key, i);
+		if (m->registry == NULL)
+			m->registry = strdup(REFERENCE_DEFAULT_DOMAIN);
+		if (m->registry == NULL)
+			r = imgd_error_set(err, ENOMEM, "out of memory");
 	}
 	return r;
 }
@@ -156,8 +225,7 @@ take_key(struct config *c, const char *key, struct json_object *v,
 		return get_list(key, v, &c->storage_opts, &c->n_storage_opts,
 		    err);
 	case KEY_REGISTRY_MIRRORS:
-		return get_list(key, v, &c->registry_mirrors,
-		    &c->n_registry_mirrors, err);
+		return get_mirrors(key, v, c, err);
 	case KEY_INSECURE_REGISTRIES:
 		return get_list(key, v, &c->insecure_registries,
 		    &c->n_insecure_registries, err);
@@ -171,6 +239,8 @@ take_key(struct config *c, const char *key, struct json_object *v,
 		return get_size(key, v, &c->max_bytes_per_s, err);
 	case KEY_RESUME_DOWNLOADS:
 		return get_spooling(key, v, &c->spooling, err);
+	case KEY_CERTS_DIR:
+		return get_string(key, v, &c->certs_dir, err);
 	case KEY_MAX_PARTIAL_SIZE:
 		return get_size(key, v, &c->max_partial_bytes, err);
 	default:
@@ -245,10 +315,17 @@ config_add_storage_opt(struct config *c, const char *opt,
 void
 config_done(struct config *c)
 {
+	size_t i;
+
 	free(c->data_root);
 	free(c->storage_driver);
 	str_list_free(c->storage_opts, c->n_storage_opts);
-	str_list_free(c->registry_mirrors, c->n_registry_mirrors);
+	free(c->certs_dir);
+	for (i = 0; i < c->n_registry_mirrors; i++) {
+		free(c->registry_mirrors[i].url);
+		free(c->registry_mirrors[i].registry);
+	}
+	free(c->registry_mirrors);
 	str_list_free(c->insecure_registries, c->n_insecure_registries);
 	*c = (struct config) { 0 };
 }

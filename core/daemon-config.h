@@ -5,6 +5,7 @@
 #ifndef CORE_DAEMON_CONFIG_H
 #define CORE_DAEMON_CONFIG_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -18,12 +19,19 @@ enum pull_spooling {
 	PULL_SPOOL_ALWAYS
 };
 
+struct config_mirror {
+	char *url;
+	char *registry; /* whose mirror it is: a domain, or "*" */
+	bool with_ns;   /* it serves several and is told which is meant */
+};
+
 struct config {
 	char *data_root;      /* NULL: the default */
+	char *certs_dir;      /* NULL: the default */
 	char *storage_driver; /* NULL: probe */
 	char **storage_opts;  /* "KEY=VALUE" */
 	size_t n_storage_opts;
-	char **registry_mirrors; /* URLs */
+	struct config_mirror *registry_mirrors;
 	size_t n_registry_mirrors;
 	char **insecure_registries; /* HOST[:PORT] or CIDR */
 	size_t n_insecure_registries;

@@ -86,7 +86,9 @@ enum {
 	/* puller: u64 bytes, u64 ms: what came, and how long that took */
 	PULLER_RATE,
 	/* puller: str why, u32 ms: it waits before it asks again */
-	PULLER_RETRYING
+	PULLER_RETRYING,
+	/* puller, for a login: str identity token, "" for none */
+	PULLER_LOGGED_IN
 };
 
 /*

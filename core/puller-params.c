@@ -23,6 +23,8 @@ put_list(struct message *m, char *const *list, size_t n)
 void
 puller_params_put(struct message *m, const struct puller_params *p)
 {
+	size_t i;
+
 	message_init(m, PULLER_START);
 	message_put_str(m, p->reference);
 	message_put_str(m, p->platform);
@@ -34,8 +36,16 @@ puller_params_put(struct message *m, const struct puller_params *p)
 	message_put_u32(m, p->n_threads);
 	message_put_u32(m, p->n_attempts);
 	message_put_u64(m, p->max_bytes_per_s);
-	put_list(m, p->mirrors, p->n_mirrors);
+	message_put_u32(m, p->is_login);
+	message_put_u32(m, (uint32_t)p->n_mirrors);
+	for (i = 0; i < p->n_mirrors; i++) {
+		message_put_str(m, p->mirrors[i].url);
+		message_put_u32(m, p->mirrors[i].with_ns);
+	}
 	put_list(m, p->insecure, p->n_insecure);
+	message_put_str(m, p->ca_pem);
+	message_put_str(m, p->cert_pem);
+	message_put_str(m, p->key_pem);
 }
 
 static void
@@ -62,6 +72,25 @@ get_list(struct message *m, char ***ret, size_t *ret_n)
 	}
 }
 
+static void
+get_mirrors(struct message *m, struct puller_params *p)
+{
+	uint32_t i, n = message_get_u32(m);
+
+	if (n > MAX_LIST) {
+		m->is_bad = true;
+		return;
+	}
+	p->mirrors = calloc((size_t)n + 1, sizeof(*p->mirrors));
+	for (i = 0; p->mirrors != NULL && i < n; i++) {
+		get_string(m, &p->mirrors[i].url);
+		p->mirrors[i].with_ns = message_get_u32(m) != 0;
+		if (p->mirrors[i].url == NULL)
+			break;
+		p->n_mirrors++;
+	}
+}
+
 int
 puller_params_get(struct message *m, struct puller_params *ret,
     struct imgd_error **err)
@@ -79,14 +108,20 @@ puller_params_get(struct message *m, struct puller_params *ret,
 	p.n_threads = message_get_u32(m);
 	p.n_attempts = message_get_u32(m);
 	p.max_bytes_per_s = message_get_u64(m);
-	get_list(m, &p.mirrors, &p.n_mirrors);
+	p.is_login = message_get_u32(m) != 0;
+	get_mirrors(m, &p);
 	get_list(m, &p.insecure, &p.n_insecure);
+	get_string(m, &p.ca_pem);
+	get_string(m, &p.cert_pem);
+	get_string(m, &p.key_pem);
 	r = message_end(m, err);
 	if (r >= 0 &&
 	    (p.reference == NULL || p.platform == NULL ||
 		p.known_digest == NULL || p.username == NULL ||
 		p.password == NULL || p.identity_token == NULL ||
-		p.mirrors == NULL || p.insecure == NULL))
+		p.mirrors == NULL || p.insecure == NULL ||
+		p.ca_pem == NULL || p.cert_pem == NULL ||
+		p.key_pem == NULL))
 		r = imgd_error_set(err, ENOMEM, "out of memory");
 	if (r < 0)
 		puller_params_done(&p);
@@ -98,6 +133,8 @@ puller_params_get(struct message *m, struct puller_params *ret,
 void
 puller_params_done(struct puller_params *p)
 {
+	size_t i;
+
 	free(p->reference);
 	free(p->platform);
 	free(p->known_digest);
@@ -108,7 +145,14 @@ puller_params_done(struct puller_params *p)
 	if (p->identity_token != NULL)
 		explicit_bzero(p->identity_token, strlen(p->identity_token));
 	free(p->identity_token);
-	str_list_free(p->mirrors, p->n_mirrors);
+	free(p->ca_pem);
+	free(p->cert_pem);
+	if (p->key_pem != NULL)
+		explicit_bzero(p->key_pem, strlen(p->key_pem));
+	free(p->key_pem);
+	for (i = 0; i < p->n_mirrors; i++)
+		free(p->mirrors[i].url);
+	free(p->mirrors);
 	str_list_free(p->insecure, p->n_insecure);
 	*p = (struct puller_params) { 0 };
 }

@@ -11,6 +11,11 @@
 
 #define PULLER_FOREVER UINT32_MAX
 
+struct puller_mirror {
+	char *url;
+	bool with_ns; /* its requests say whose mirror it is */
+};
+
 struct puller_params {
 	char *reference;    /* canonical name */
 	char *platform;     /* as the user typed it; "" = the host's */
@@ -20,10 +25,13 @@ struct puller_params {
 	uint32_t n_threads;
 	uint32_t n_attempts;      /* of a request; PULLER_FOREVER */
 	uint64_t max_bytes_per_s; /* 0 = no limit */
-	char **mirrors;
+	bool is_login;      /* try the credentials instead of resolving */
+	struct puller_mirror *mirrors;
 	size_t n_mirrors;
 	char **insecure;
 	size_t n_insecure;
+	/* PEM texts, "" = none */
+	char *ca_pem, *cert_pem, *key_pem;
 };
 
 /* Build the message PULLER_START. */

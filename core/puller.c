@@ -342,6 +342,21 @@ send_tag(void *ctx, const char *tag, struct imgd_error **err)
 }
 
 static int
+login(struct puller *p, struct imgd_error **err)
+{
+	const char *token;
+	struct message m;
+	int r;
+
+	r = registry_login(p->session, &token, err);
+	if (r < 0)
+		return r;
+	message_init(&m, PULLER_LOGGED_IN);
+	message_put_str(&m, token);
+	return tell(p, &m, err);
+}
+
+static int
 resolve(struct puller *p, struct imgd_error **err)
 {
 	cleanup(registry_resolved_done) struct registry_resolved res =
@@ -351,6 +366,8 @@ resolve(struct puller *p, struct imgd_error **err)
 	struct message m;
 	int r = 0;
 
+	if (p->params.is_login)
+		return login(p, err);
 	if (p->params.wants_tags) {
 		r = registry_tags(p->session, send_tag, p, err);
 	} else {
@@ -398,10 +415,19 @@ puller_open_session(const struct puller_params *params, bool is_push,
 	if (mirrors == NULL)
 		return imgd_error_set(err, ENOMEM, "out of memory");
 	for (i = 0; i < params->n_mirrors; i++)
-		mirrors[i].url = params->mirrors[i];
+		mirrors[i] = (struct registry_mirror) {
+			params->mirrors[i].url, params->mirrors[i].with_ns
+		};
 	rp = (struct registry_params) {
 		.ref = &ref,
 		.is_push = is_push,
+		.is_login = params->is_login,
+		.ca_pem = is_text(params->ca_pem) ? params->ca_pem : NULL,
+		.client_cert_pem = is_text(params->cert_pem)
+		    ? params->cert_pem
+		    : NULL,
+		.client_key_pem = is_text(params->key_pem) ? params->key_pem
+							   : NULL,
 		.n_attempts = params->n_attempts == PULLER_FOREVER
 		    ? REGISTRY_FOREVER
 		    : params->n_attempts,
@@ -443,7 +469,7 @@ serve(struct puller *p, struct imgd_error **err)
 	int r;
 
 	message_init(&m, 0);
-	r = message_recv(p->sock, PROTOCOL_MAX_BYTES, &m, err);
+	r = message_recv(p->sock, PROTOCOL_MAX_DOC, &m, err);
 	if (r <= 0)
 		return r;
 	if (m.type == PUSHER_START)

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "core/engine.h"
+#include "core/registry-certs.h"
 #include "core/registry-request.h"
 
 #define FOREVER "forever"
@@ -37,6 +38,28 @@ copy_list(char *const *list, size_t n, char ***ret, size_t *ret_n,
 		(*ret_n)++;
 	}
 	return *ret != NULL && *ret_n == n ? 0 : no_memory(err);
+}
+
+/* PEM texts of the registry's host. */
+static int
+take_certs(struct job *job, const struct reference *ref,
+    struct puller_params *p, struct imgd_error **err)
+{
+	const char *const dirs[] = { "/etc/docker/certs.d",
+		job->engine->config->certs_dir != NULL
+		    ? job->engine->config->certs_dir
+		    : IMGD_SYSCONFDIR "/imgd/certs.d",
+		NULL };
+	struct registry_certs c = { 0 };
+	int r = registry_certs_read(dirs, ref->domain, &c, err);
+
+	p->ca_pem = c.ca_pem != NULL ? c.ca_pem : strdup("");
+	p->cert_pem = c.cert_pem != NULL ? c.cert_pem : strdup("");
+	p->key_pem = c.key_pem != NULL ? c.key_pem : strdup("");
+	if (r >= 0 && (p->ca_pem == NULL || p->cert_pem == NULL ||
+			  p->key_pem == NULL))
+		r = no_memory(err);
+	return r;
 }
 
 /* How patient to be, and how greedy. */
@@ -82,11 +105,13 @@ registry_request_fill(struct job *job, const struct reference *ref,
 	    ret->known_digest == NULL || ret->username == NULL ||
 	    ret->password == NULL || ret->identity_token == NULL)
 		return no_memory(err);
-	r = copy_list(NULL, 0, &ret->mirrors, &ret->n_mirrors, err);
+	ret->mirrors = calloc(1, sizeof(*ret->mirrors));
+	if (ret->mirrors == NULL)
+		return no_memory(err);
+	r = copy_list(c->insecure_registries, c->n_insecure_registries,
+	    &ret->insecure, &ret->n_insecure, err);
 	if (r >= 0)
-		r = copy_list(c->insecure_registries,
-		    c->n_insecure_registries, &ret->insecure,
-		    &ret->n_insecure, err);
+		r = take_certs(job, ref, ret, err);
 	return r < 0 ? r : take_numbers(job, ret, err);
 }
 
@@ -96,11 +121,25 @@ registry_request_add_mirrors(struct job *job, const struct reference *ref,
 {
 	const struct config *c = job->engine->config;
 
-	/* Docker's registry-mirrors are the Hub's. */
-	if (strcmp(ref->domain, REFERENCE_DEFAULT_DOMAIN) != 0)
-		return 0;
-	str_list_free(params->mirrors, params->n_mirrors);
-	params->n_mirrors = 0;
-	return copy_list(c->registry_mirrors, c->n_registry_mirrors,
-	    &params->mirrors, &params->n_mirrors, err);
+	struct puller_mirror *mirrors;
+	size_t i;
+
+	mirrors = calloc(c->n_registry_mirrors + 1, sizeof(*mirrors));
+	if (mirrors == NULL)
+		return no_memory(err);
+	free(params->mirrors);
+	params->mirrors = mirrors;
+	for (i = 0; i < c->n_registry_mirrors; i++) {
+		const struct config_mirror *m = &c->registry_mirrors[i];
+
+		if (strcmp(m->registry, ref->domain) != 0 &&
+		    strcmp(m->registry, "*") != 0)
+			continue;
+		mirrors[params->n_mirrors].with_ns = m->with_ns;
+		mirrors[params->n_mirrors].url = strdup(m->url);
+		if (mirrors[params->n_mirrors].url == NULL)
+			return no_memory(err);
+		params->n_mirrors++;
+	}
+	return 0;
 }

@@ -36,6 +36,10 @@
 #define LIMIT_ADOPT_LAYERS      16384
 #define LIMIT_TAR_SPLIT_LINE    (2u << 20)
 
+/* Certificates of a registry's host. */
+#define LIMIT_CERT_BYTES  (256u << 10) /* one file */
+#define LIMIT_CERTS_BYTES (1u << 20)   /* all together */
+
 /* References. */
 #define LIMIT_REF_PATH_BYTES 255
 #define LIMIT_REF_TAG_BYTES  128

@@ -155,6 +155,11 @@ keep_token(struct endpoint *e, const struct http_reply *reply,
 		return no_memory(err);
 	free(e->authorization);
 	e->authorization = value;
+	if (json_get_str(root, "refresh_token", &token, NULL) >= 0 &&
+	    is_token(token)) {
+		free(e->refresh_token);
+		e->refresh_token = strdup(token);
+	}
 	e->expires = monotonic_seconds() + seconds - TOKEN_EARLY_SECONDS;
 	return 0;
 }
@@ -172,6 +177,9 @@ check_token_status(struct registry_session *s, const struct http_reply *reply,
 	text = reply_text(reply);
 	if (text == NULL)
 		return no_memory(err);
+	if (s->params.is_login)
+		return imgd_error_set(err, IMGD_E_DENIED,
+		    "unauthorized: incorrect username or password");
 	return imgd_error_set(err, IMGD_E_DENIED,
 	    "%s access denied for %s, " DENIED_HINT ": %s",
 	    s->params.is_push ? "push" : "pull", s->name, text);
@@ -209,7 +217,9 @@ ask_token_server(struct registry_session *s, struct endpoint *e,
 
 	if (has_secret && (r = check_realm(e, realm, err)) < 0)
 		return r;
-	scope = c->scope != NULL ? strdup(c->scope) : default_scope(s);
+	scope = s->params.is_login ? strdup("")
+	    : c->scope != NULL	   ? strdup(c->scope)
+				   : default_scope(s);
 	if (scope == NULL)
 		return no_memory(err);
 	if (has_secret && s->identity_token != NULL) {
@@ -222,6 +232,10 @@ ask_token_server(struct registry_session *s, struct endpoint *e,
 		if (has_secret)
 			add_field(&fields, "account", s->username);
 		add_scopes(&fields, scope);
+	}
+	if (s->params.is_login) {
+		add_field(&fields, "offline_token", "true");
+		add_field(&fields, "client_id", CLIENT_ID);
 	}
 	if (c->service != NULL && *c->service != '\0')
 		add_field(&fields, "service", c->service);

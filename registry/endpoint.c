@@ -172,6 +172,10 @@ endpoints_free(struct registry_session *s)
 		free(e->query);
 		challenge_done(&e->challenge);
 		free(e->authorization);
+		if (e->refresh_token != NULL)
+			explicit_bzero(e->refresh_token,
+			    strlen(e->refresh_token));
+		free(e->refresh_token);
 		(void)pthread_mutex_destroy(&e->lock);
 	}
 	free(s->endpoints);

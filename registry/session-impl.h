@@ -26,6 +26,7 @@ struct endpoint {
 	pthread_mutex_t lock; /* of what follows */
 	struct challenge challenge; /* the newest */
 	char *authorization;        /* header value; NULL: none yet */
+	char *refresh_token;        /* of a login; NULL: none */
 	time_t expires;             /* CLOCK_MONOTONIC; 0 = never */
 };
 

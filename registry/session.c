@@ -67,6 +67,7 @@ set_scalars(struct registry_params *p, const struct registry_params *from)
 		    from->stall_timeout_ms :
 		    60000,
 		.is_push = from->is_push,
+		.is_login = from->is_login,
 		.cancelled = from->cancelled,
 		.retrying = from->retrying,
 		.ctx = from->ctx,

@@ -59,7 +59,8 @@ struct registry_params {
 	const char *identity_token;
 	const char *registry_token;
 
-	bool is_push; /* asks for the right to push, too */
+	bool is_push;  /* asks for the right to push, too */
+	bool is_login; /* asks for no right, but for an identity token */
 
 	const char *user_agent; /* NULL: "imgd/VERSION" */
 
@@ -184,6 +185,17 @@ int registry_blob(struct registry_session *s, const struct descriptor *blob,
     struct registry_spool *spool, struct imgd_sink *tar,
     registry_progress_cb *progress, void *ctx,
     struct registry_blob_stats *stats, struct imgd_error **err);
+
+/* ---- login ---- */
+
+/*
+ * See whether the registry takes the credentials of a session with is_login.
+ *
+ * ret_identity_token: what to keep in the password's place, "" if it gives no
+ * such thing; the session's.
+ */
+int registry_login(struct registry_session *s,
+    const char **ret_identity_token, struct imgd_error **err);
 
 /* ---- tags ---- */
 

@@ -199,8 +199,11 @@ class Handler(BaseHTTPRequestHandler):
             return self.reply(401, dump({"details": "incorrect username or "
                                          "password"}))
         who = "known" if auth or form else "anonymous"
-        self.reply(200, dump({"token": "%s|%s" % (
-            who, scope.replace(" ", "+")), "expires_in": 300.5}))
+        answer = {"token": "%s|%s" % (who, scope.replace(" ", "+")),
+                  "expires_in": 300.5}
+        if auth and query.get("offline_token") == ["true"]:
+            answer["refresh_token"] = IDENTITY
+        self.reply(200, dump(answer))
 
     def may(self, repo, fault):
         auth = self.headers.get("Authorization")
@@ -333,7 +336,9 @@ class Handler(BaseHTTPRequestHandler):
 
     def v2(self, path, query):
         if path == "":
-            if options["ping"] != "none":
+            auth = self.headers.get("Authorization")
+            if options["ping"] != "none" and auth not in (
+                    self.basic(), "Bearer known|"):
                 return self.challenge(options["ping"])
             return self.reply(200, b"{}")
         parts = path.split("/")

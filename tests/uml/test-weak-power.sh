@@ -34,8 +34,8 @@ mkfs.ext4 -q "$dir/disk" || exit 99
 
 uml_start "$dir/run" -d "$dir/disk" -t 900 \
     sh "$srcdir/tests/uml/weak-guest.sh" work "$dir"
-uml_wait "$dir/run" '^AT [67]........*$' 600
-result $? "killed three times, it has 60 MB"
+uml_wait "$dir/run" '^AT [3-9]........*$' 600
+result $? "killed three times, it has 30 MB"
 uml_power_cut
 # The whole log is said each time; what is being sent is what it has beyond.
 tr -d '\r' <"$dir/run/output" >"$dir/output"
@@ -55,7 +55,7 @@ first=$(tr -d '\r' <"$dir/output" | awk -v blob="$blob" \
 more=$(tr -d '\r' <"$dir/output" | awk -v blob="$blob" \
     '$1 == "LOG" && $2 == blob { n += $4 } END { print n + 0 }')
 echo "# cut at $reached, gone on at $first; $((sent + more)) bytes for $size"
-[ "${first:-0}" -gt 50000000 ]
+[ "${first:-0}" -gt 20000000 ]
 result $? "it goes on where it was"
 [ "$more" -gt 0 ] && [ $((sent + more)) -lt $((size / 100 * 105)) ]
 result $? "less than 5 % came twice"

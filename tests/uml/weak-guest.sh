@@ -19,7 +19,10 @@ mkdir -m 700 -p $root
 ln -s "$2/oci" $weak_dir/oci
 echo '{}' >$config
 blob=$(weak_blob hundred)
-weak_start --cut 10000000 --rate 5000000 --port 5555 || exit 99
+# Slow enough that whoever cuts the power is not late.
+rate=1500000
+[ "$mode" = work ] || rate=10000000
+weak_start --cut 10000000 --rate $rate --port 5555 || exit 99
 name=127.0.0.1:$weak_port/weak:hundred
 
 pull() {
@@ -29,7 +32,7 @@ pull() {
 
 case $mode in
 work)
-	for bytes in 12000000 24000000 36000000; do
+	for bytes in 7000000 14000000 21000000; do
 		weak_killed_at "$blob" $bytes --retry forever --driver=vfs \
 		    $name || exit
 	done

@@ -1,0 +1,61 @@
+/* Whether a registry takes the session's credentials. */
+#include "config.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "lib/cleanup.h"
+#include "lib/limits.h"
+#include "registry/session-impl.h"
+
+static void
+http_reply_donep(struct http_reply *r)
+{
+	http_reply_done(r);
+}
+
+static int
+login_at(struct registry_session *s, struct endpoint *e,
+    struct imgd_error **err)
+{
+	cleanup(http_reply_donep) struct http_reply reply = { .status = 0 };
+	struct http_request req = { .method = "GET",
+		.max_body = LIMIT_ERROR_BODY_BYTES };
+	int r;
+
+	r = v2_ping(s, e, err);
+	if (r >= 0)
+		r = v2_request(s, e, "/", &req, &reply, err);
+	if (r >= 0 && reply.status == 401)
+		return imgd_error_set(err, IMGD_E_DENIED,
+		    "unauthorized: incorrect username or password");
+	if (r >= 0 && reply.status != 200)
+		return reply_error(s, &reply, e->origin, err);
+	return r;
+}
+
+int
+registry_login(struct registry_session *s, const char **ret_identity_token,
+    struct imgd_error **err)
+{
+	size_t i;
+	int r = -IMGD_E_NET;
+
+	for (i = 0; i < s->n_endpoints; i++) {
+		cleanup_error struct imgd_error *why = NULL;
+		struct endpoint *e = &s->endpoints[i];
+
+		r = login_at(s, e, &why);
+		if (r < 0 && i + 1 < s->n_endpoints &&
+		    endpoint_falls_through(e, r))
+			continue;
+		if (r < 0)
+			return imgd_error_set(err, -r, "%s",
+			    imgd_error_msg(why));
+		*ret_identity_token = e->refresh_token != NULL
+		    ? e->refresh_token
+		    : "";
+		return 0;
+	}
+	return r;
+}
