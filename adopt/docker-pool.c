@@ -186,13 +186,13 @@ docker_pool_activate(struct docker_pool *p, const char *name,
 		return r;
 	(void)snprintf(path, sizeof(path), "/dev/mapper/%s", name);
 	fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		(void)imgd_error_set(err, errno, "%s: %s", path,
+	if (fd < 0) {
+		r = imgd_error_set(err, errno, "%s: %s", path,
 		    strerror(errno));
-	r = p->mapper->remove(name, /* is_deferred= */ true,
-	    fd < 0 ? NULL : err);
-	if (fd < 0)
-		return -imgd_error_code(*err);
+		(void)p->mapper->remove(name, /* is_deferred= */ true, NULL);
+		return r;
+	}
+	r = p->mapper->remove(name, /* is_deferred= */ true, err);
 	return r < 0 ? r : take_fd(&fd);
 }
 

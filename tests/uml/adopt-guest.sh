@@ -2,7 +2,7 @@
 # Run by test-adopt-devicemapper.sh in a user-mode kernel: dockerd keeps an
 # image by devicemapper, and it becomes an image of the store.
 # adopt-guest.sh ARCHIVE IMAGE FS…
-# shellcheck disable=SC2154 # tests/lib/cli.sh sets what is not set here
+# shellcheck disable=SC2154,SC2013 # cli.sh sets what is not set here; words
 archive=$1
 image=$2
 shift 2
