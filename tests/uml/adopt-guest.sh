@@ -132,9 +132,18 @@ adopted() {
 	tree >"$dir/got" && diff "$dir/want" "$dir/got" && imgd fsck --deep &&
 	    imgd rmi "$image" >/dev/null
 }
+# As refused does, but the store is looked at after the last of them.
+fails_with() { # PATTERN
+	imgd adopt --driver="$driver" "$docker" "$image" >/dev/null \
+	    2>"$dir/err"
+	status=$?
+	cat "$dir/err"
+	[ $status -eq 1 ] && [ "$(wc -l <"$dir/err")" -eq 1 ] &&
+	    grep -Eq "^imgd: .*($1)" "$dir/err"
+}
 not_adopted() { # NAME PATTERN
-	refused "$1" "$2" imgd adopt --driver="$driver" "$docker" "$image"
-	ok "$1: no device is left" nothing_left
+	ok "$1" fails_with "$2"
+	nothing_left || result 1 "$1: no device is left"
 }
 
 for fs; do
@@ -221,6 +230,7 @@ pool create_snap 105 103
 device_umount 103
 pool_down
 
+snapshot >"$dir/store-before"
 files >"$dir/before-damage"
 cp "$record" "$dir/record"
 says() { # FILTER
@@ -250,8 +260,7 @@ ok "nothing of Docker's was changed" \
     cmp "$dir/before-damage" "$dir/after-damage"
 
 pool_up
-refused "a pool in use" "is in use: docker-0:1-pool on /dev/loop" \
-    imgd adopt --driver="$driver" "$docker"
+ok "a pool in use" fails_with "is in use: docker-0:1-pool on /dev/loop"
 pool_down
 
 cp "$home/devicemapper/metadata" "$dir/metadata"
@@ -268,4 +277,8 @@ not_adopted "metadata damaged" "pool|device"
 cp "$dir/metadata" "$home/devicemapper/metadata"
 rm "$home/devicemapper/data"
 not_adopted "no files" "data is not there: a pool on block devices"
+wait_for_engine
+snapshot >"$dir/store-after"
+ok "what failed has left nothing in the store" \
+    diff "$dir/store-before" "$dir/store-after"
 cli_end
