@@ -194,7 +194,8 @@ take_order(struct adopter *a, struct message *m, struct imgd_error **err)
 	for (i = 0; i < n_urls && !m->is_bad; i++)
 		(void)message_get_str(m);
 	o->out_fd = message_get_fd(m);
-	if (o->layer >= a->found->n_layers)
+	/* No file: there is no blob to keep. */
+	if (message_get_u32(m) != 0 || o->layer >= a->found->n_layers)
 		m->is_bad = true;
 	r = message_end(m, err);
 	if (r >= 0)
