@@ -45,14 +45,14 @@ ask() { # PATH [OPTION…]
 	curl -fs --unix-socket /run/docker.sock "$@" \
 	    "http://localhost$ask_path"
 }
-docker_load() { # FS
+docker_load() { # FS SIZE
 	wait_until 60 [ -S /run/containerd.sock ] || return
 	dockerd --containerd /run/containerd.sock --data-root "$docker" \
 	    --exec-root /run/exec --pidfile /run/docker.pid \
 	    -H unix:///run/docker.sock --storage-driver devicemapper \
-	    --storage-opt "dm.fs=$1" --storage-opt dm.loopdatasize=192M \
+	    --storage-opt "dm.fs=$1" --storage-opt dm.loopdatasize=320M \
 	    --storage-opt dm.loopmetadatasize=4M \
-	    --storage-opt dm.basesize=512M \
+	    --storage-opt "dm.basesize=$2" \
 	    --storage-opt dm.override_udev_sync_check=true \
 	    --bridge=none --iptables=false --ip-forward=false \
 	    --ip-masq=false >"$dir/log-$1" 2>&1 </dev/null &
@@ -77,7 +77,7 @@ docker_stop() {
 pool_up() {
 	meta_loop=$(losetup -f --show "$home/devicemapper/metadata")
 	data_loop=$(losetup -f --show "$home/devicemapper/data")
-	dmsetup create docker-0:1-pool --table "0 393216 thin-pool $meta_loop \
+	dmsetup create docker-0:1-pool --table "0 655360 thin-pool $meta_loop \
 	    $data_loop 128 32768 1 skip_block_zeroing"
 }
 pool_down() {
@@ -87,9 +87,12 @@ pool_down() {
 pool() {
 	dmsetup message docker-0:1-pool 0 "$*"
 }
-device_mount() { # ID [OPTIONS]
+device_up() { # ID
 	dmsetup create "docker-$1" --table \
-	    "0 1048576 thin /dev/mapper/docker-0:1-pool $1" &&
+	    "0 655360 thin /dev/mapper/docker-0:1-pool $1"
+}
+device_mount() { # ID [OPTIONS]
+	device_up "$1" &&
 	    mount -o "${2:-rw}" "/dev/mapper/docker-$1" "$dir/mnt"
 }
 device_umount() { # ID
@@ -149,7 +152,7 @@ not_adopted() { # NAME PATTERN
 for fs; do
 	docker=$dir/docker-$fs
 	home=$docker/devicemapper
-	ok "dockerd loads an image into $fs devices" docker_load "$fs"
+	ok "dockerd loads an image into $fs devices" docker_load "$fs" 320M
 	docker_stop
 	top=$(find_top)
 	pool_up
@@ -164,12 +167,45 @@ for fs; do
 	ok "$fs: the image, with Docker's own tree" adopted
 done
 
-# ---- kills ----
-
 docker=$dir/docker-$1
 home=$docker/devicemapper
 top=$(find_top)
 record=$home/metadata/$top
+
+# ---- the same on xfs, without another dockerd ----
+
+copy_rootfs() { # FROM TO
+	device_mount "$1" ro
+	cp -a "$dir/mnt/rootfs" "$dir/rootfs"
+	device_umount "$1"
+	device_mount "$2" nouuid
+	rm -rf "$dir/mnt/rootfs"
+	mv "$dir/rootfs" "$dir/mnt/"
+	device_umount "$2"
+}
+on_xfs() {
+	base=$(cat "$(find "$docker/image/devicemapper/layerdb/sha256" \
+	    -name cache-id ! -execdir [ -e parent ] \; -print)")
+	mkdir "$dir/records"
+	cp "$home/metadata/$base" "$record" "$dir/records"
+	pool_up && pool create_thin 110 && device_up 110 &&
+	    mkfs.xfs -q -K /dev/mapper/docker-110 || return
+	dmsetup remove docker-110
+	copy_rootfs "$(jq .device_id "$home/metadata/$base")" 110
+	pool create_snap 111 110
+	copy_rootfs "$(jq .device_id "$record")" 111
+	pool_down
+	jq -c .device_id=110 "$dir/records/$base" >"$home/metadata/$base"
+	jq -c .device_id=111 "$dir/records/$top" >"$record"
+	adopted
+	status=$?
+	cp "$dir/records/"* "$home/metadata/"
+	return $status
+}
+ok "an image on xfs" on_xfs
+
+# ---- kills ----
+
 is_active() {
 	grep -q "^imgd-" /sys/block/dm-*/dm/name
 }
