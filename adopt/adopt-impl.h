@@ -8,8 +8,9 @@
 struct layout_driver {
 	const char *name;
 	/* Path below DIR, with %s for the layer's directory; NULL: it cannot
-	 * be read. */
+	 * be read there. */
 	const char *tree;
+	bool is_on_devices; /* the layers are, and a mounter helps */
 };
 
 /* One engine's images in one storage driver. */

@@ -23,6 +23,8 @@ struct adopt {
 	const struct layout *layout;
 	struct store stores[MAX_STORES];
 	size_t n_stores;
+	adopt_mounter *mounter; /* NULL: there is none */
+	void *mounter_ctx;
 };
 
 /* ---- the directory ---- */
@@ -90,6 +92,13 @@ const char *
 adopt_engine(const struct adopt *a)
 {
 	return a->layout->engine;
+}
+
+void
+adopt_set_mounter(struct adopt *a, adopt_mounter *mounter, void *ctx)
+{
+	a->mounter = mounter;
+	a->mounter_ctx = ctx;
 }
 
 /* A daemon holds its databases (bbolt) locked as long as it runs. */
@@ -259,11 +268,14 @@ adopt_found_free(struct adopt_found *f)
 }
 
 static int
-open_tree(const struct store *s, const char *dir, struct imgd_error **err)
+open_tree(const struct adopt *a, const struct store *s, const char *dir,
+    bool *ret_is_unclean, struct imgd_error **err)
 {
 	char path[256];
 	int fd;
 
+	if (s->driver->is_on_devices && a->mounter != NULL)
+		return a->mounter(a->mounter_ctx, dir, ret_is_unclean, err);
 	if (s->driver->tree == NULL)
 		return imgd_error_set(err, EOPNOTSUPP,
 		    "layers of %s's storage driver %s cannot be read",
@@ -282,6 +294,7 @@ adopt_write_layer(const struct adopt_found *f, size_t i,
     struct imgd_sink *sink, uint64_t *ret_bytes, struct imgd_error **err)
 {
 	cleanup_close int split_fd = -EBADF, tree_fd = -EBADF;
+	bool is_unclean = false;
 	char dir[65];
 	int r;
 
@@ -289,8 +302,12 @@ adopt_write_layer(const struct adopt_found *f, size_t i,
 	    dir, err);
 	if (r < 0)
 		return r;
-	tree_fd = open_tree(f->store, dir, err);
+	tree_fd = open_tree(f->adopt, f->store, dir, &is_unclean, err);
 	if (tree_fd < 0)
 		return tree_fd;
-	return tar_split_write(split_fd, tree_fd, sink, ret_bytes, err);
+	r = tar_split_write(split_fd, tree_fd, sink, ret_bytes, err);
+	if (r < 0 && is_unclean)
+		return imgd_error_prefix(err,
+		    "its filesystem was not unmounted cleanly");
+	return r;
 }

@@ -38,6 +38,18 @@ const char *adopt_engine(const struct adopt *a);
 /* Whether a Docker daemon is at work in the directory just now. */
 bool adopt_is_live(const struct adopt *a);
 
+/* Docker's storage driver whose layers are devices, for a mounter. */
+#define ADOPT_DEVICEMAPPER "devicemapper"
+
+/*
+ * Who can mount such layers: opens the tree of the one whose directory is
+ * called dir, and tells whether its filesystem was not unmounted.
+ * Any thread, several at once.  Returns a descriptor; -EUCLEAN.
+ */
+typedef int adopt_mounter(void *ctx, const char *dir, bool *ret_is_unclean,
+    struct imgd_error **err);
+void adopt_set_mounter(struct adopt *a, adopt_mounter *mounter, void *ctx);
+
 /* ---- what there is ---- */
 
 struct adopt_image {

@@ -375,12 +375,12 @@ containers_open_layer(const struct store *s, const struct adopt_layer *l,
 }
 
 static const struct layout_driver containers_drivers[] = {
-	{ "overlay", "overlay/%s/diff" },
-	{ "vfs", "vfs/dir/%s" },
-	{ "btrfs", "btrfs/subvolumes/%s" },
-	{ "aufs", "aufs/diff/%s" },
-	{ "zfs", NULL },
-	{ NULL, NULL },
+	{ .name = "overlay", .tree = "overlay/%s/diff" },
+	{ .name = "vfs", .tree = "vfs/dir/%s" },
+	{ .name = "btrfs", .tree = "btrfs/subvolumes/%s" },
+	{ .name = "aufs", .tree = "aufs/diff/%s" },
+	{ .name = "zfs" },
+	{ .name = NULL },
 };
 
 const struct layout containers_layout = {

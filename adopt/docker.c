@@ -238,15 +238,15 @@ docker_open_layer(const struct store *s, const struct adopt_layer *l,
 }
 
 static const struct layout_driver docker_drivers[] = {
-	{ "overlay2", "overlay2/%s/diff" },
-	{ "overlay", "overlay/%s/root" },
-	{ "fuse-overlayfs", "fuse-overlayfs/%s/diff" },
-	{ "aufs", "aufs/diff/%s" },
-	{ "btrfs", "btrfs/subvolumes/%s" },
-	{ "vfs", "vfs/dir/%s" },
-	{ "devicemapper", NULL },
-	{ "zfs", NULL },
-	{ NULL, NULL },
+	{ .name = "overlay2", .tree = "overlay2/%s/diff" },
+	{ .name = "overlay", .tree = "overlay/%s/root" },
+	{ .name = "fuse-overlayfs", .tree = "fuse-overlayfs/%s/diff" },
+	{ .name = "aufs", .tree = "aufs/diff/%s" },
+	{ .name = "btrfs", .tree = "btrfs/subvolumes/%s" },
+	{ .name = "vfs", .tree = "vfs/dir/%s" },
+	{ .name = ADOPT_DEVICEMAPPER, .is_on_devices = true },
+	{ .name = "zfs" },
+	{ .name = NULL },
 };
 
 const struct layout docker_layout = {

@@ -13,7 +13,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
 
+#include "adopt/adopt.h"
 #include "core/job.h"
 #include "core/mount.h"
 #include "core/protocol.h"
@@ -25,7 +28,8 @@
 #include "lib/strbuf.h"
 #include "registry/reference.h"
 
-#define LOOK_MS 100
+#define LOOK_MS        100
+#define MOUNTER_END_MS 15000
 
 /* ---- the worker ---- */
 
@@ -33,6 +37,7 @@
 struct origin {
 	int dir_fd;
 	char *driver, *id; /* "": the list */
+	int mounter_pidfd; /* -EBADF: none runs */
 };
 
 static void
@@ -43,18 +48,64 @@ origin_free(void *ctx)
 	if (o == NULL)
 		return;
 	close_fd(&o->dir_fd);
+	close_fd(&o->mounter_pidfd);
 	free(o->driver);
 	free(o->id);
 	free(o);
 }
 
+/* Start who mounts layers that are on devices: 1; 0: not needed, or not
+ * built. */
 static int
-start_adopter(struct engine *e, const struct origin *o, int *ret_sock,
+start_mounter(struct engine *e, struct origin *o, int *ret_sock,
+    struct imgd_error **err)
+{
+	cleanup_close int mine = -EBADF, theirs = -EBADF;
+	struct message m;
+	char prefix[48];
+	struct stat st;
+	int pair[2], r;
+
+	if (strcmp(o->driver, ADOPT_DEVICEMAPPER) != 0 ||
+	    !role_exists("mounter"))
+		return 0;
+	if (fstat(e->store->root_fd, &st) < 0)
+		return imgd_error_set(err, errno, "%s: %s", e->store->root,
+		    strerror(errno));
+	/* As the driver's own names are made of its home's. */
+	(void)snprintf(prefix, sizeof(prefix), "imgd-%u:%u-%llu-a",
+	    major(st.st_dev), minor(st.st_dev),
+	    (unsigned long long)st.st_ino);
+	/* Without a time limit: a mount takes as long as it takes. */
+	r = message_pair(pair, /* timeout_s= */ 0, err);
+	if (r < 0)
+		return r;
+	mine = pair[0];
+	theirs = pair[1];
+	r = engine_exec(e, ROLE_MOUNTER, theirs, &o->mounter_pidfd, err);
+	if (r < 0)
+		return r;
+	message_init(&m, MOUNTER_START);
+	message_put_str(&m, prefix);
+	message_put_fd(&m, o->dir_fd);
+	r = message_send(mine, &m, err);
+	if (r < 0)
+		return r;
+	*ret_sock = take_fd(&mine);
+	return 1;
+}
+
+static int
+start_adopter(struct engine *e, struct origin *o, int *ret_sock,
     int *ret_pidfd, struct imgd_error **err)
 {
+	cleanup_close int mounter_sock = -EBADF;
 	struct message m;
 	int pair[2], r;
 
+	r = start_mounter(e, o, &mounter_sock, err);
+	if (r < 0)
+		return r;
 	r = message_pair(pair, PROTOCOL_TIMEOUT_S, err);
 	if (r < 0)
 		return r;
@@ -69,7 +120,10 @@ start_adopter(struct engine *e, const struct origin *o, int *ret_sock,
 	message_put_u32(&m, 2 * e->config->max_concurrent_downloads + 1);
 	message_put_str(&m, o->driver);
 	message_put_str(&m, o->id);
+	message_put_u32(&m, mounter_sock >= 0);
 	message_put_fd(&m, o->dir_fd);
+	if (mounter_sock >= 0)
+		message_put_fd(&m, mounter_sock);
 	return message_send(*ret_sock, &m, err);
 }
 
@@ -78,6 +132,15 @@ start_source(struct pull *p, struct imgd_error **err)
 {
 	return start_adopter(p->engine, p->ctx, &p->source_sock,
 	    &p->source_pidfd, err);
+}
+
+/* The mounter ends by itself once the adopter has. */
+static void
+end_source(struct pull *p)
+{
+	struct origin *o = p->ctx;
+
+	worker_wait(&o->mounter_pidfd, MOUNTER_END_MS);
 }
 
 static const struct pull_source adopt_source = {
@@ -90,6 +153,7 @@ static const struct pull_source adopt_source = {
 	.gives_tars = true,
 	.keeps_names = true,
 	.start = start_source,
+	.end = end_source,
 	.ctx_free = origin_free,
 };
 
@@ -218,7 +282,7 @@ list_images(struct job *job, int dir_fd, struct listing *l,
     struct imgd_error **err)
 {
 	char none[] = "";
-	const struct origin o = { dir_fd, none, none };
+	struct origin o = { dir_fd, none, none, -EBADF };
 	int sock = -EBADF, pidfd = -EBADF, r;
 
 	r = start_adopter(job->engine, &o, &sock, &pidfd, err);
@@ -353,6 +417,7 @@ new_pull(struct job *job, int dir_fd, const struct listed *img,
 
 	if (o == NULL)
 		return imgd_error_set(err, ENOMEM, "out of memory");
+	o->mounter_pidfd = -EBADF;
 	o->dir_fd = fcntl(dir_fd, F_DUPFD_CLOEXEC, 0);
 	o->driver = strdup(img->driver);
 	o->id = strdup(img->id);

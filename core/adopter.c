@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <malloc.h>
 #include <pthread.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -31,11 +32,13 @@
 struct adopter {
 	int sock;
 	int dir_fd;
+	int mounter_sock; /* -EBADF: there is none */
 	uint32_t max_threads;
 	char *driver, *id;
 	struct adopt *adopt;
 	struct adopt_found *found;
 	pthread_mutex_t send_mutex;
+	pthread_mutex_t mounter_mutex; /* from a question to its answer */
 	pthread_mutex_t mutex; /* for n_threads */
 	pthread_cond_t changed;
 	uint32_t n_threads;
@@ -191,7 +194,8 @@ take_order(struct adopter *a, struct message *m, struct imgd_error **err)
 	for (i = 0; i < n_urls && !m->is_bad; i++)
 		(void)message_get_str(m);
 	o->out_fd = message_get_fd(m);
-	if (o->layer >= a->found->n_layers)
+	/* No file: there is no blob to keep. */
+	if (message_get_u32(m) != 0 || o->layer >= a->found->n_layers)
 		m->is_bad = true;
 	r = message_end(m, err);
 	if (r >= 0)
@@ -221,6 +225,53 @@ serve_orders(struct adopter *a, struct imgd_error **err)
 		if (r < 0)
 			return r;
 	}
+}
+
+/* ---- layers on devices ---- */
+
+static int
+ask_mounter(struct adopter *a, const char *dir, struct message *answer,
+    struct imgd_error **err)
+{
+	struct message m;
+	int r;
+
+	message_init(&m, MOUNTER_OPEN);
+	message_put_str(&m, dir);
+	pthread_mutex_lock(&a->mounter_mutex);
+	r = message_send(a->mounter_sock, &m, err);
+	if (r >= 0)
+		r = message_recv(a->mounter_sock, PROTOCOL_MAX_BYTES, answer,
+		    err);
+	pthread_mutex_unlock(&a->mounter_mutex);
+	return r == 0 ? imgd_error_set(err, EPIPE, "the mounter died") : r;
+}
+
+static int
+open_on_device(void *ctx, const char *dir, bool *ret_is_unclean,
+    struct imgd_error **err)
+{
+	cleanup(message_done) struct message m;
+	cleanup_close int fd = -EBADF;
+	bool is_unclean;
+	int r;
+
+	message_init(&m, 0);
+	r = ask_mounter(ctx, dir, &m, err);
+	if (r < 0)
+		return r;
+	if (m.type == MOUNTER_FAILED)
+		return message_get_error(&m, err);
+	if (m.type != MOUNTER_TREE)
+		return imgd_error_set(err, IMGD_E_PROTOCOL,
+		    "mounter: unexpected message %u", (unsigned int)m.type);
+	is_unclean = message_get_u32(&m) != 0;
+	fd = message_get_fd(&m);
+	r = message_end(&m, err);
+	if (r < 0)
+		return r;
+	*ret_is_unclean = is_unclean;
+	return take_fd(&fd);
 }
 
 /* ---- documents ---- */
@@ -337,13 +388,18 @@ send_list(struct adopter *a, struct imgd_error **err)
 static int
 take_start(struct adopter *a, struct message *m, struct imgd_error **err)
 {
+	bool has_mounter;
+
 	if (m->type != ADOPT_START)
 		return imgd_error_set(err, IMGD_E_PROTOCOL,
 		    "unexpected message %u", (unsigned int)m->type);
 	a->max_threads = message_get_u32(m);
 	a->driver = strdup(message_get_str(m));
 	a->id = strdup(message_get_str(m));
+	has_mounter = message_get_u32(m) != 0;
 	a->dir_fd = message_get_fd(m);
+	if (has_mounter)
+		a->mounter_sock = message_get_fd(m);
 	if (a->max_threads < 1 || a->max_threads > MAX_THREADS)
 		m->is_bad = true;
 	if (a->driver == NULL || a->id == NULL)
@@ -370,6 +426,8 @@ serve(struct adopter *a, struct imgd_error **err)
 		return imgd_error_set(err, EBUSY,
 		    "a %s daemon is at work in it; stop that first",
 		    adopt_engine(a->adopt));
+	if (a->mounter_sock >= 0)
+		adopt_set_mounter(a->adopt, open_on_device, a);
 	if (a->id[0] == '\0')
 		return send_list(a, err);
 	r = send_image(a, err);
@@ -380,7 +438,8 @@ int
 imgd_worker_main(int sock, unsigned int what)
 {
 	cleanup_error struct imgd_error *err = NULL;
-	struct adopter a = { .sock = sock, .dir_fd = -EBADF };
+	struct adopter a = { .sock = sock, .dir_fd = -EBADF,
+		.mounter_sock = -EBADF };
 	struct message m;
 
 	(void)what;
@@ -389,6 +448,7 @@ imgd_worker_main(int sock, unsigned int what)
 	(void)mallopt(M_MMAP_THRESHOLD, 128 << 10);
 	(void)mallopt(M_TRIM_THRESHOLD, 128 << 10);
 	(void)pthread_mutex_init(&a.send_mutex, NULL);
+	(void)pthread_mutex_init(&a.mounter_mutex, NULL);
 	(void)pthread_mutex_init(&a.mutex, NULL);
 	(void)pthread_cond_init(&a.changed, NULL);
 	if (serve(&a, &err) < 0) {

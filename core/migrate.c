@@ -125,6 +125,9 @@ take_order(struct origin *o, struct message *m, struct passage **ret,
 	for (i = 0; i < n_urls && !m->is_bad; i++)
 		(void)message_get_str(m);
 	g->out_fd = message_get_fd(m);
+	/* No file: there is no blob to keep. */
+	if (message_get_u32(m) != 0)
+		m->is_bad = true;
 	r = message_end(m, err);
 	if (r >= 0) {
 		(void)pthread_attr_init(&attr);

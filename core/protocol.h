@@ -128,16 +128,28 @@ enum {
 #define PUSHER_EXISTS  1u
 #define PUSHER_MOUNTED 2u
 
-/* ---- engine and adopter, which is a pull's source for one image ---- */
+/* ---- engine and adopter, which is a pull's source for one image; adopter and
+ * mounter, which has the privileges that layers on devices take ---- */
 enum {
 	/* engine, first: u32 layers at once, str storage driver, str image id
-	 * ("": a list is wanted), fd of the directory */
+	 * ("": a list is wanted), u32 has_mounter; fds: directory, and the
+	 * mounter's socket if there is one */
 	ADOPT_START = 400,
 	/* adopter: str id, str storage driver, u32 is_step; the list ends with
 	 * PULLER_RESOLVED */
 	ADOPT_IMAGE,
 	/* adopter: str, a name of the image before, as it is written there */
-	ADOPT_NAME
+	ADOPT_NAME,
+
+	/* engine to mounter, first: str what device names begin with, fd of
+	 * the directory; then the adopter has the socket, whose end ends it */
+	MOUNTER_START,
+	/* adopter: str name of a layer's directory */
+	MOUNTER_OPEN,
+	/* mounter: u32 is_unclean, fd of the layer's tree */
+	MOUNTER_TREE,
+	/* mounter: error; the next may go well */
+	MOUNTER_FAILED
 };
 
 /* ---- engine and unpacker ---- */

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <unistd.h>
 
 #include "core/module.h"
 #include "core/protocol.h"
@@ -18,18 +19,37 @@
 #include "lib/cleanup.h"
 #include "lib/log.h"
 
+static int
+module_path(const char *name, char **ret, struct imgd_error **err)
+{
+	cleanup_free char *dir = NULL;
+	int r = module_dir(&dir, err);
+
+	if (r < 0)
+		return r;
+	if (asprintf(ret, "%s/workers/imgd-%s.so", dir, name) < 0)
+		return imgd_error_set(err, ENOMEM, "out of memory");
+	return 0;
+}
+
+bool
+role_exists(const char *name)
+{
+	cleanup_free char *path = NULL;
+
+	return module_path(name, &path, NULL) >= 0 && access(path, F_OK) == 0;
+}
+
 int
 role_load(const char *name, role_main_fn **ret, struct imgd_error **err)
 {
-	cleanup_free char *dir = NULL, *path = NULL;
+	cleanup_free char *path = NULL;
 	void *module, *symbol;
 	int r;
 
-	r = module_dir(&dir, err);
+	r = module_path(name, &path, err);
 	if (r < 0)
 		return r;
-	if (asprintf(&path, "%s/workers/imgd-%s.so", dir, name) < 0)
-		return imgd_error_set(err, ENOMEM, "out of memory");
 	r = module_load(path, &module, err);
 	if (r < 0)
 		return r;
@@ -101,9 +121,11 @@ role_run(const char *argv0)
 {
 	bool is_spawner = strcmp(argv0, ROLE_SPAWNER) == 0;
 	bool is_adopter = strcmp(argv0, ROLE_ADOPTER) == 0;
+	bool is_mounter = strcmp(argv0, ROLE_MOUNTER) == 0;
 	int fd;
 
-	if (!is_spawner && !is_adopter && strcmp(argv0, ROLE_PULLER) != 0)
+	if (!is_spawner && !is_adopter && !is_mounter &&
+	    strcmp(argv0, ROLE_PULLER) != 0)
 		return -1;
 	for (fd = WORKER_SOCKET_FD; fd <= WORKER_LOCK_FD; fd++)
 		if (fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)
@@ -112,8 +134,9 @@ role_run(const char *argv0)
 	(void)signal(SIGPIPE, SIG_IGN);
 	if (is_spawner)
 		return spawner_run();
+	/* udev would not find the mounter's semaphores in a namespace. */
 	if (!is_adopter)
-		return run_worker("puller");
+		return run_worker(is_mounter ? "mounter" : "puller");
 	/* Before there are threads that would stay behind. */
 	role_leave_network();
 	return run_worker("adopter");

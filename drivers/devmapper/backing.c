@@ -11,8 +11,8 @@
 #include <unistd.h>
 
 #include "drivers/devmapper/devmapper.h"
-#include "drivers/devmapper/superblock.h"
 #include "lib/cleanup.h"
+#include "lib/superblock.h"
 
 static int
 no_memory(struct imgd_error **err)

@@ -11,9 +11,9 @@
 #include <unistd.h>
 
 #include "drivers/devmapper/devmapper.h"
-#include "drivers/devmapper/superblock.h"
 #include "lib/cleanup.h"
 #include "lib/fs-at.h"
+#include "lib/superblock.h"
 
 static int
 read_super(struct devmapper *d, struct fs_super *ret, struct imgd_error **err)

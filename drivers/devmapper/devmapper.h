@@ -19,9 +19,9 @@
 
 #include "drivers/devmapper/host.h"
 #include "drivers/devmapper/journal.h"
-#include "drivers/devmapper/mapper.h"
 #include "drivers/devmapper/options.h"
 #include "lib/cleanup.h"
+#include "lib/mapper.h"
 
 #define BASE_ID "base"
 

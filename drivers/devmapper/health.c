@@ -8,9 +8,9 @@
 #include <sys/statvfs.h>
 
 #include "drivers/devmapper/devmapper.h"
-#include "drivers/devmapper/superblock.h"
 #include "lib/cleanup.h"
 #include "lib/strbuf.h"
+#include "lib/superblock.h"
 
 static void
 put(struct imgd_kv *kv, const char *key, const char *value)

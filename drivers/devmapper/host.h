@@ -11,7 +11,7 @@
 
 #include "imgd/error.h"
 
-#define LOOP_PATH_SIZE 32
+#include "lib/loop.h"
 
 struct host_ops {
 	/*

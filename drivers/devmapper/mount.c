@@ -14,10 +14,10 @@
 #include <unistd.h>
 
 #include "drivers/devmapper/devmapper.h"
-#include "drivers/devmapper/superblock.h"
 #include "lib/cleanup.h"
 #include "lib/fs-at.h"
 #include "lib/layer-dirs.h"
+#include "lib/superblock.h"
 
 #define UMOUNT_TRIES    25
 #define UMOUNT_PAUSE_NS 20000000

@@ -37,7 +37,7 @@ allow adopt imgd/ lib/ registry/json-get registry/manifest adopt/
 for driver in drivers/*/; do
 	allow "${driver%/}" imgd/ lib/ "$driver"
 done
-allow core imgd/ lib/ registry/ tagstore/ adopt/adopt core/
+allow core imgd/ lib/ registry/ tagstore/ adopt/adopt adopt/docker-pool.h core/
 allow server imgd/ lib/ core/ server/
 allow cli imgd/ lib/ registry/reference registry/manifest core/ server/client cli/
 echo "1..$n"

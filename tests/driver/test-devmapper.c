@@ -13,8 +13,8 @@
 #include <unistd.h>
 
 #include "drivers/devmapper/devmapper.h"
-#include "drivers/devmapper/superblock.h"
 #include "lib/fs-at.h"
+#include "lib/superblock.h"
 #include "tests/driver/harness.h"
 
 const char *harness_driver = "devmapper";

@@ -4,8 +4,8 @@
  * The real table is libdevmapper, which is not thread-safe: one mutex is held
  * for each call, never while waiting for udev.  Any thread.
  */
-#ifndef DRIVERS_DEVMAPPER_MAPPER_H
-#define DRIVERS_DEVMAPPER_MAPPER_H
+#ifndef LIB_MAPPER_H
+#define LIB_MAPPER_H
 
 #include <stdbool.h>
 #include <stdint.h>

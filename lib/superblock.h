@@ -1,8 +1,8 @@
 /*
  * What superblocks on disk say: of ext4, xfs and dm-thin's metadata.
  */
-#ifndef DRIVERS_DEVMAPPER_SUPERBLOCK_H
-#define DRIVERS_DEVMAPPER_SUPERBLOCK_H
+#ifndef LIB_SUPERBLOCK_H
+#define LIB_SUPERBLOCK_H
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -13,6 +13,8 @@
 struct fs_super {
 	char uuid[FS_UUID_SIZE];
 	uint64_t bytes; /* size of the filesystem */
+	/* ext4's journal was not played back; xfs does not say. */
+	bool needs_recovery;
 };
 
 /* Whether buf is the beginning of an ext4 or xfs filesystem, as fs says. */
@@ -22,6 +24,7 @@ bool superblock_fs(const unsigned char buf[SUPERBLOCK_BYTES], const char *fs,
 struct thin_super {
 	uint64_t transaction;
 	uint64_t block_bytes;
+	uint64_t data_blocks, metadata_bytes; /* of the pool's devices */
 	bool needs_check;
 };
 

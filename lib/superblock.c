@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "drivers/devmapper/superblock.h"
+#include "lib/superblock.h"
 
 static uint32_t
 le32(const unsigned char *p)
@@ -55,6 +55,7 @@ read_ext4(const unsigned char *buf, struct fs_super *ret)
 	if ((le32(sb + 0x60) & 0x80) != 0) /* 64bit */
 		blocks |= (uint64_t)le32(sb + 0x150) << 32;
 	ret->bytes = blocks * (1024ull << log_block);
+	ret->needs_recovery = (le32(sb + 0x60) & 0x4) != 0;
 	format_uuid(sb + 0x68, ret->uuid);
 	return true;
 }
@@ -69,6 +70,7 @@ read_xfs(const unsigned char *sb, struct fs_super *ret)
 		return false;
 	memcpy(&block_bytes, sb + 4, sizeof(block_bytes));
 	ret->bytes = be64(sb + 8) * be32toh(block_bytes);
+	ret->needs_recovery = false;
 	format_uuid(sb + 32, ret->uuid);
 	return true;
 }
@@ -87,7 +89,8 @@ superblock_is_blank(const unsigned char buf[SUPERBLOCK_BYTES])
 	return buf[0] == 0 && memcmp(buf, buf + 1, SUPERBLOCK_BYTES - 1) == 0;
 }
 
-/* drivers/md/dm-thin-metadata.c, struct thin_disk_superblock. */
+/* drivers/md/dm-thin-metadata.c, struct thin_disk_superblock; the space map's
+ * root in it begins with the number of blocks. */
 bool
 superblock_thin(const unsigned char buf[SUPERBLOCK_BYTES],
     struct thin_super *ret)
@@ -97,5 +100,7 @@ superblock_thin(const unsigned char buf[SUPERBLOCK_BYTES],
 	ret->needs_check = (le32(buf + 4) & 1) != 0;
 	ret->transaction = le64(buf + 48);
 	ret->block_bytes = (uint64_t)le32(buf + 336) * 512;
+	ret->data_blocks = le64(buf + 64);
+	ret->metadata_bytes = le64(buf + 344) * 4096;
 	return true;
 }

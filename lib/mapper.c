@@ -14,8 +14,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "drivers/devmapper/mapper.h"
 #include "lib/cleanup.h"
+#include "lib/mapper.h"
 
 /* How long udev may take for one device before it is given up. */
 #define UDEV_TIMEOUT_MS 30000
