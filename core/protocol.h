@@ -10,6 +10,7 @@
 /* Largest payload either side accepts, beside what names a document. */
 #define PROTOCOL_MAX_BYTES  (64u << 10)
 #define PROTOCOL_MAX_DOC    (LIMIT_CONFIG_BYTES + (64u << 10))
+#define PROTOCOL_MAX_ORDER  (PROTOCOL_MAX_BYTES + LIMIT_LAYERS * 80u)
 
 /* A worker's side that stalls within a message is given up after this. */
 #define PROTOCOL_TIMEOUT_S  30
@@ -89,6 +90,21 @@ enum {
 	PULLER_RETRYING,
 	/* puller, for a login: str identity token, "" for none */
 	PULLER_LOGGED_IN
+};
+
+/*
+ * Images from before there were diff_ids: after a manifest of schema 1, or
+ * after nothing at all where the registry is of version 1, come the layers
+ * instead of a config.  Sizes in orders are then the most that may come.  When
+ * all layers are there, the config is asked for.
+ */
+enum {
+	/* puller: str id, str blob digest ("": version 1), u64 size (0:
+	 * unknown), bytes of its JSON (empty with a digest); base first */
+	PULLER_LEGACY_LAYER = 230,
+	/* engine: u32 n, n str diff_ids, base first; the answer is a
+	 * PULLER_DOC */
+	PULLER_CONFIG_WANTED
 };
 
 /*

@@ -229,6 +229,8 @@ take_unpacked(struct pull_layer *l, struct message *m, struct imgd_error **err)
 	r = message_end(m, err);
 	if (r < 0)
 		return r;
+	if (l->diff_id[0] == '\0' && digest_is_valid(diff_id))
+		memcpy(l->diff_id, diff_id, DIGEST_STR_SIZE);
 	if (strcmp(diff_id, l->diff_id) != 0)
 		return imgd_error_set(err, IMGD_E_DIGEST,
 		    "diff_id mismatch: the config says %s, the tar has %s",
@@ -328,7 +330,8 @@ layer_complete(struct pull *p, size_t index, struct imgd_error **err)
 
 	/* An end of file alone is no end of layer: both must have counted
 	 * the same bytes. */
-	if (!p->source->gives_tars && l->blob_bytes != l->blob->size_bytes)
+	if (!p->source->gives_tars && p->legacy == NULL &&
+	    l->blob_bytes != l->blob->size_bytes)
 		return imgd_error_set(err, IMGD_E_DIGEST,
 		    "the blob has %ju bytes, the manifest says %ju",
 		    (uintmax_t)l->blob_bytes, (uintmax_t)l->blob->size_bytes);

@@ -114,9 +114,14 @@ advance_layer(struct pull *p, size_t i, bool is_lowest, size_t *n_running,
 	size_t limit = 2 * (size_t)p->engine->config->max_concurrent_downloads;
 	int r = 0;
 
-	if (l->state == LAYER_RUNNING && l->is_fetched && l->is_unpacked) {
+	if (l->state == LAYER_UNPLANNED && parent_is_done(p, i))
+		r = legacy_plan_layer(p, i, err);
+	if (r >= 0 && l->state == LAYER_RUNNING && l->is_fetched &&
+	    l->is_unpacked) {
 		give_slot(p, l);
 		r = layer_complete(p, i, err);
+		if (r >= 0 && p->legacy != NULL)
+			r = legacy_identify(p, i, err);
 	}
 	if (r >= 0 && l->state == LAYER_UNPACKED && parent_is_done(p, i)) {
 		r = layer_seal(p, i, err);

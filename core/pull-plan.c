@@ -49,6 +49,17 @@ expect(struct expectation *x, const struct descriptor *d, bool is_config)
 	x->is_config = is_config;
 }
 
+int
+pull_keep_manifest(struct pull *p, const char *media_type, const void *data,
+    size_t len, struct imgd_error **err)
+{
+	p->image.manifest_type = strdup(media_type);
+	if (p->image.manifest_type == NULL)
+		return imgd_error_set(err, ENOMEM, "out of memory");
+	return keep_bytes(&p->image.manifest, &p->image.manifest_len, data,
+	    len, err);
+}
+
 static int
 take_manifest(struct pull *p, struct expectation *x, const char *media_type,
     const void *data, size_t len, struct imgd_error **err)
@@ -70,12 +81,8 @@ take_manifest(struct pull *p, struct expectation *x, const char *media_type,
 			expect(x, entry, false);
 		return r;
 	}
-	p->image.manifest_type = strdup(m->media_type);
-	if (p->image.manifest_type == NULL)
-		return imgd_error_set(err, ENOMEM, "out of memory");
 	expect(x, &m->config, true);
-	r = keep_bytes(&p->image.manifest, &p->image.manifest_len, data, len,
-	    err);
+	r = pull_keep_manifest(p, m->media_type, data, len, err);
 	p->manifest = take_ptr(&m);
 	return r;
 }
@@ -102,9 +109,9 @@ check_platform(struct pull *p, struct imgd_error **err)
 	return 0;
 }
 
-static int
-take_config(struct pull *p, const char *digest, const void *data, size_t len,
-    struct imgd_error **err)
+int
+pull_take_config(struct pull *p, const char *digest, const void *data,
+    size_t len, struct imgd_error **err)
 {
 	int r;
 
@@ -152,7 +159,7 @@ take_doc(struct pull *p, struct expectation *x, struct message *m,
 		r = digest_of(data, len, digest, err);
 	if (r < 0)
 		return r;
-	if (x->n_docs++ > 4 || p->config != NULL ||
+	if (x->n_docs++ > 4 || p->config != NULL || p->legacy != NULL ||
 	    strcmp(claimed, digest) != 0)
 		return imgd_error_set(err, IMGD_E_PROTOCOL,
 		    "%s: unexpected document %s", p->source->name, digest);
@@ -171,7 +178,14 @@ take_doc(struct pull *p, struct expectation *x, struct message *m,
 	if (x->n_docs == 1 && !x->is_config)
 		memcpy(p->top_digest, digest, DIGEST_STR_SIZE);
 	if (x->is_config)
-		return take_config(p, digest, data, len, err);
+		return pull_take_config(p, digest, data, len, err);
+	/* Only the source reads such a manifest; its digest holds it. */
+	if (x->n_docs == 1 && p->source->may_be_legacy &&
+	    strcmp(media_type, MEDIA_DOCKER_SCHEMA1) == 0) {
+		r = legacy_new(p, /* is_schema1= */ true, err);
+		return r < 0 ? r : pull_keep_manifest(p, media_type, data,
+		    len, err);
+	}
 	return take_manifest(p, x, media_type, data, len, err);
 }
 
@@ -211,12 +225,14 @@ take_sizes(struct pull *p, struct message *m, struct imgd_error **err)
 }
 
 /* The layer's row of the image. */
-static int
-fill_image_layer(struct pull *p, const struct pull_layer *l,
-    struct image_layer *il, struct imgd_error **err)
+int
+pull_add_image_layer(struct pull *p, const struct pull_layer *l,
+    struct imgd_error **err)
 {
+	struct image_layer *il = &p->image.layers[p->image.n_layers++];
 	/* Nobody has checked that a tar came from the blob. */
-	bool has_blob = l->blob != NULL && !p->source->gives_tars;
+	bool has_blob = l->blob != NULL && l->blob->digest[0] != '\0' &&
+	    !p->source->gives_tars;
 
 	il->diff_id = strdup(l->diff_id);
 	il->chain_id = strdup(l->chain_id);
@@ -246,10 +262,10 @@ name_layers(struct pull *p, struct imgd_error **err)
 
 		l->sock = l->pidfd = -EBADF;
 		memcpy(l->diff_id, p->config->diff_ids[i], DIGEST_STR_SIZE);
-		l->shown = l->diff_id;
+		l->shown = digest_hex(l->diff_id);
 		if (p->manifest != NULL) {
 			l->blob = &p->manifest->layers[i];
-			l->shown = l->blob->digest;
+			l->shown = digest_hex(l->blob->digest);
 			l->expected_bytes = l->blob->size_bytes;
 		}
 		if (i < p->n_sizes)
@@ -259,10 +275,26 @@ name_layers(struct pull *p, struct imgd_error **err)
 			break;
 		parent = l->chain_id;
 		p->n_layers++;
-		p->image.n_layers++;
-		r = fill_image_layer(p, l, &p->image.layers[i], err);
+		r = pull_add_image_layer(p, l, err);
 	}
 	return r;
+}
+
+/* A version 1 registry has no documents that could be pinned. */
+static int
+take_legacy_layer(struct pull *p, const struct expectation *x,
+    struct message *m, struct imgd_error **err)
+{
+	int r = 0;
+
+	if (!p->source->may_be_legacy || p->config != NULL ||
+	    (p->legacy == NULL &&
+		(x->n_docs > 0 || p->expected_digest[0] != '\0')))
+		return imgd_error_set(err, IMGD_E_PROTOCOL,
+		    "%s: unexpected layer", p->source->name);
+	if (p->legacy == NULL)
+		r = legacy_new(p, /* is_schema1= */ false, err);
+	return r < 0 ? r : legacy_take_layer(p, m, err);
 }
 
 int
@@ -307,7 +339,14 @@ pull_resolve(struct pull *p, struct imgd_error **err)
 			return take_unchanged(p, &m, err);
 		case PULLER_FAILED:
 			return message_get_error(&m, err);
+		case PULLER_LEGACY_LAYER:
+			r = take_legacy_layer(p, &x, &m, err);
+			if (r < 0)
+				return r;
+			break;
 		case PULLER_RESOLVED:
+			if (p->legacy != NULL)
+				return legacy_name_layers(p, err);
 			if (p->config == NULL)
 				return imgd_error_set(err, IMGD_E_PROTOCOL,
 				    "%s: resolved without a config",
@@ -323,8 +362,8 @@ pull_resolve(struct pull *p, struct imgd_error **err)
 
 /* ---- the plan ---- */
 
-static struct flight *
-find_flight(struct engine *e, struct driver *d, const char *chain_id)
+struct flight *
+pull_find_flight(struct engine *e, struct driver *d, const char *chain_id)
 {
 	struct flight *f;
 
@@ -354,7 +393,7 @@ plan_layer(struct pull *p, struct pull_layer *l, struct imgd_error **err)
 	if (r != -ENOENT)
 		return imgd_error_set(err, -r, "%s", imgd_error_msg(e));
 	pthread_mutex_lock(&eng->mutex);
-	f = find_flight(eng, p->driver, l->chain_id);
+	f = pull_find_flight(eng, p->driver, l->chain_id);
 	if (f != NULL) {
 		f->n_refs++;
 		l->state = LAYER_FOREIGN;
@@ -397,12 +436,34 @@ check_depth(struct pull *p, struct imgd_error **err)
 	return 0;
 }
 
+int
+pull_check_room(struct pull *p, uint64_t need, uint64_t *ret,
+    struct imgd_error **err)
+{
+	struct statvfs vfs;
+	uint64_t have;
+
+	if (fstatvfs(p->engine->store->root_fd, &vfs) < 0)
+		return imgd_error_set(err, errno, "%s: %s",
+		    p->engine->store->root, strerror(errno));
+	have = (uint64_t)vfs.f_bavail * vfs.f_frsize;
+	*ret = have > RESERVE_BYTES ? have - RESERVE_BYTES : 0;
+	if (need > *ret) {
+		char a[32], b[32];
+
+		return imgd_error_set(err, ENOSPC,
+		    "%s: no space: the image needs at least %s, %s are free",
+		    p->engine->store->root, str_size(need + RESERVE_BYTES, a),
+		    str_size(have, b));
+	}
+	return 0;
+}
+
 /* A layer is at least about as large unpacked as packed. */
 static int
 check_space(struct pull *p, struct imgd_error **err)
 {
-	uint64_t need = RESERVE_BYTES, have;
-	struct statvfs vfs;
+	uint64_t need = 0, room;
 	size_t i;
 
 	for (i = 0; i < p->n_layers; i++)
@@ -411,19 +472,7 @@ check_space(struct pull *p, struct imgd_error **err)
 			&need))
 			return imgd_error_set(err, IMGD_E_LIMIT,
 			    "the layers' sizes make no sense");
-	if (fstatvfs(p->engine->store->root_fd, &vfs) < 0)
-		return imgd_error_set(err, errno, "%s: %s",
-		    p->engine->store->root, strerror(errno));
-	have = (uint64_t)vfs.f_bavail * vfs.f_frsize;
-	if (need > RESERVE_BYTES && need > have) {
-		char a[32], b[32];
-
-		return imgd_error_set(err, ENOSPC,
-		    "%s: no space: the image needs at least %s, %s are free",
-		    p->engine->store->root, str_size(need, a),
-		    str_size(have, b));
-	}
-	return 0;
+	return pull_check_room(p, need, &room, err);
 }
 
 static int
@@ -465,6 +514,8 @@ pull_plan(struct pull *p, struct imgd_error **err)
 
 	if (r < 0)
 		return r;
+	if (p->legacy != NULL)
+		return legacy_plan(p, err);
 	pthread_mutex_lock(&p->engine->plan_mutex);
 	for (i = 0; i < p->n_layers && r >= 0; i++)
 		r = plan_layer(p, &p->layers[i], err);

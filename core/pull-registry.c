@@ -66,6 +66,7 @@ static const struct pull_source registry_source = {
 	.fetching = "Downloading",
 	.fetched = "Download complete",
 	.done = "Pull complete",
+	.may_be_legacy = true,
 	.start = start_puller,
 	.ctx_free = request_free,
 };
@@ -181,11 +182,14 @@ say_result(struct job *job, const struct pull *p)
 	struct strbuf sb = STRBUF_INIT;
 	char *text = NULL;
 
-	strbuf_puts(&sb, "{\"status\":\"Digest: ");
-	strbuf_printf(&sb, "%s\"}", p->top_digest);
-	if (!sb.is_failed)
-		job_output(job, sb.data);
-	strbuf_done(&sb);
+	/* Version 1 registries have none. */
+	if (p->top_digest[0] != '\0') {
+		strbuf_puts(&sb, "{\"status\":\"Digest: ");
+		strbuf_printf(&sb, "%s\"}", p->top_digest);
+		if (!sb.is_failed)
+			job_output(job, sb.data);
+		strbuf_done(&sb);
+	}
 	if (asprintf(&text, "Status: %s %s",
 		p->is_unchanged ? "Image is up to date for"
 				: "Downloaded newer image for",

@@ -24,8 +24,9 @@ is_wanted(struct pull *p, const struct descriptor *blob)
 	struct store *s = p->engine->store;
 	uint64_t rate = 0;
 
+	/* How large a legacy image's blob is nobody has said. */
 	if (blob == NULL || p->spooling == PULL_SPOOL_NEVER ||
-	    blob->size_bytes < MIN_BLOB_BYTES)
+	    p->legacy != NULL || blob->size_bytes < MIN_BLOB_BYTES)
 		return false;
 	if (p->spooling == PULL_SPOOL_ALWAYS ||
 	    partial_exists(s, blob->digest))

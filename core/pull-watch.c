@@ -16,8 +16,7 @@
 const char *
 pull_layer_label(const struct pull *p, size_t index, char buf[32])
 {
-	(void)snprintf(buf, 32, "layer %.12s",
-	    digest_hex(p->layers[index].shown));
+	(void)snprintf(buf, 32, "layer %.12s", p->layers[index].shown);
 	return buf;
 }
 
@@ -98,7 +97,7 @@ pull_show_layers(struct pull *p, struct imgd_error **err)
 		return imgd_error_set(err, ENOMEM, "out of memory");
 	for (i = 0; i < p->n_layers; i++) {
 		(void)snprintf(progress[i].id, sizeof(progress[i].id), "%.12s",
-		    digest_hex(p->layers[i].shown));
+		    p->layers[i].shown);
 		progress[i].status = p->layers[i].state == LAYER_PRESENT
 		    ? "Already exists"
 		    : p->source->waiting;

@@ -125,6 +125,7 @@ publish(struct pull *p, struct imgd_error **err)
 						      : "",
 		.is_copy = p->source->is_copy,
 		.keeps_names = p->source->keeps_names,
+		.v1_layers = legacy_v1_layers(p),
 		.registry = p->registry,
 		.path = p->path,
 	};
@@ -189,6 +190,8 @@ run(struct pull *p, struct imgd_error **err)
 		r = pull_show_layers(p, err);
 	if (r >= 0)
 		r = pull_layers(p, err);
+	if (r >= 0 && p->legacy != NULL)
+		r = legacy_finish_image(p, err);
 	if (r < 0)
 		return r;
 	has_news = is_news(p);
@@ -272,6 +275,7 @@ pull_free(struct pull *p)
 	free(p->progress);
 	free(p->layers);
 	free(p->sizes);
+	legacy_free(p->legacy);
 	image_done(&p->image);
 	manifest_free(p->manifest);
 	image_config_free(p->config);

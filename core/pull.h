@@ -37,7 +37,7 @@ enum flight_state {
 struct flight {
 	struct flight *next;
 	struct driver *driver;
-	char chain_id[DIGEST_STR_SIZE];
+	char chain_id[DIGEST_STR_SIZE]; /* "" until known */
 	char key[65];
 	enum flight_state state;
 	unsigned int n_refs; /* pulls that want it */
@@ -47,6 +47,7 @@ struct flight {
 /* ---- one layer of one pull ---- */
 
 enum layer_state {
+	LAYER_UNPLANNED, /* of a legacy image: first its parent */
 	LAYER_PRESENT,  /* published already */
 	LAYER_FOREIGN,  /* another pull fetches it */
 	LAYER_WAITING,  /* ours; not begun */
@@ -57,8 +58,9 @@ enum layer_state {
 
 struct pull_layer {
 	const struct descriptor *blob; /* in the manifest; NULL: none */
-	const char *shown; /* the digest that people see */
+	const char *shown; /* the hex digits that people see */
 	uint64_t expected_bytes; /* of what is fetched; 0 = unknown */
+	/* Of a legacy image, "" until known. */
 	char diff_id[DIGEST_STR_SIZE];
 	char chain_id[DIGEST_STR_SIZE];
 	char key[65];
@@ -95,12 +97,14 @@ struct pull_name {
 };
 
 struct pull;
+struct pull_legacy;
 
 struct pull_source {
 	const char *name; /* in messages: "puller" */
 	/* What watchers see of a layer, one after the other. */
 	const char *waiting, *fetching, *fetched, *done;
 	bool may_lack_manifest; /* its images may be a config alone */
+	bool may_be_legacy; /* its images may be without diff_ids */
 	/* Layers come as tars: sizes and digests of blobs are hearsay. */
 	bool gives_tars;
 	/* The image is in the store already and only gets into one more
@@ -156,6 +160,7 @@ struct pull {
 	char id[65]; /* its rows' key */
 	int source_sock, source_pidfd;
 	struct manifest *manifest; /* NULL: the config is all there is */
+	struct pull_legacy *legacy; /* NULL: diff_ids come first */
 	struct image_config *config;
 	struct image image; /* bytes of manifest and config */
 	uint64_t *sizes; /* of the tars, as the source told; NULL: unknown */
@@ -178,6 +183,42 @@ int pull_resolve(struct pull *p, struct imgd_error **err);
 /* Check depth and space; find what is there or in flight; commit the rows of
  * the intents. */
 int pull_plan(struct pull *p, struct imgd_error **err);
+
+/* What the two and pull-legacy.c share. */
+int pull_keep_manifest(struct pull *p, const char *media_type,
+    const void *data, size_t len, struct imgd_error **err);
+int pull_take_config(struct pull *p, const char *digest, const void *data,
+    size_t len, struct imgd_error **err);
+/* Add l to the image's rows. */
+int pull_add_image_layer(struct pull *p, const struct pull_layer *l,
+    struct imgd_error **err);
+/* The layer of that chain in flight, or NULL; engine.mutex is held. */
+struct flight *pull_find_flight(struct engine *e, struct driver *d,
+    const char *chain_id);
+/* Fail unless need bytes (0: any) are free; *ret says how many are. */
+int pull_check_room(struct pull *p, uint64_t need, uint64_t *ret,
+    struct imgd_error **err);
+
+/* ---- pull-legacy.c: images that tell no diff_ids ---- */
+
+/* Such an image follows; its documents are of schema 1, or there are none. */
+int legacy_new(struct pull *p, bool is_schema1, struct imgd_error **err);
+void legacy_free(struct pull_legacy *legacy);
+/* A PULLER_LEGACY_LAYER. */
+int legacy_take_layer(struct pull *p, struct message *m,
+    struct imgd_error **err);
+/* All layers are told. */
+int legacy_name_layers(struct pull *p, struct imgd_error **err);
+/* Commit the row of the intent, so far without layers. */
+int legacy_plan(struct pull *p, struct imgd_error **err);
+/* The parent is there: find the layer, or prepare its fetching. */
+int legacy_plan_layer(struct pull *p, size_t index, struct imgd_error **err);
+/* It is unpacked: name it by its content, or find that this was there. */
+int legacy_identify(struct pull *p, size_t index, struct imgd_error **err);
+/* All layers are there: have the config made, and check it. */
+int legacy_finish_image(struct pull *p, struct imgd_error **err);
+/* What the registry calls the layers, for its next image; NULL: nothing. */
+const struct v1_layer *legacy_v1_layers(const struct pull *p);
 
 /* ---- pull-layers.c ---- */
 

@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "core/protocol.h"
+#include "core/puller-legacy.h"
 #include "core/puller-params.h"
 #include "core/pusher.h"
 #include "core/role.h"
@@ -41,12 +42,14 @@ struct fetch {
 	struct descriptor blob;
 	struct registry_spool spool; /* fd -EBADF: the blob is not kept */
 	struct spool_mark marks[MAX_MARKS];
+	const struct legacy_layer *legacy; /* NULL: of no such image */
 };
 
 struct puller {
 	int sock;
 	struct puller_params params;
 	struct registry_session *session;
+	struct legacy_image *legacy; /* the image, if it is of that kind */
 	pthread_mutex_t send_mutex;
 	pthread_mutex_t mutex; /* for the queue */
 	pthread_cond_t changed;
@@ -63,6 +66,12 @@ tell(struct puller *p, struct message *m, struct imgd_error **err)
 	r = message_send(p->sock, m, err);
 	pthread_mutex_unlock(&p->send_mutex);
 	return r;
+}
+
+static int
+tell_cb(void *ctx, struct message *m, struct imgd_error **err)
+{
+	return tell(ctx, m, err);
 }
 
 /* ---- fetching ---- */
@@ -165,9 +174,13 @@ run_fetch(struct puller *p, struct fetch *f)
 
 	f->spool.marked = tell_mark;
 	f->spool.ctx = &t;
-	r = registry_blob(p->session, &f->blob,
-	    f->spool.fd >= 0 ? &f->spool : NULL, &sink, progress, &t,
-	    &t.stats, &err);
+	if (f->legacy != NULL && f->blob.digest[0] == '\0')
+		r = registry_layer(p->session, f->legacy, f->blob.size_bytes,
+		    &sink, progress, &t, &t.stats, &err);
+	else
+		r = registry_blob(p->session, &f->blob,
+		    f->spool.fd >= 0 ? &f->spool : NULL, &sink, progress, &t,
+		    &t.stats, &err);
 	tell_rate(&t);
 	message_init(&m, r < 0 ? PULLER_LAYER_FAILED : PULLER_LAYER_DONE);
 	message_put_u32(&m, f->layer);
@@ -263,16 +276,21 @@ parse_spool(struct message *m, struct fetch *f)
 }
 
 static int
-parse_fetch(struct message *m, struct fetch *f, struct imgd_error **err)
+parse_fetch(const struct puller *p, struct message *m, struct fetch *f,
+    struct imgd_error **err)
 {
 	const char *digest;
 	uint32_t i, n;
 
 	f->layer = message_get_u32(m);
+	if (p->legacy != NULL) {
+		f->legacy = puller_legacy_layer(p->legacy, f->layer);
+		f->blob.is_max = true;
+	}
 	digest = message_get_str(m);
 	if (digest_is_valid(digest))
 		memcpy(f->blob.digest, digest, DIGEST_STR_SIZE);
-	else
+	else if (*digest != '\0' || f->legacy == NULL)
 		m->is_bad = true;
 	f->blob.size_bytes = message_get_u64(m);
 	f->blob.media_type = strdup(message_get_str(m));
@@ -301,7 +319,7 @@ order(struct puller *p, struct message *m, struct imgd_error **err)
 	if (f == NULL)
 		return imgd_error_set(err, ENOMEM, "out of memory");
 	f->out_fd = f->spool.fd = -EBADF;
-	r = parse_fetch(m, f, err);
+	r = parse_fetch(p, m, f, err);
 	if (r < 0) {
 		fetch_free(f);
 		return r;
@@ -380,6 +398,10 @@ resolve(struct puller *p, struct imgd_error **err)
 				? p->params.known_digest
 				: NULL,
 			    send_doc, p, &res, err);
+	}
+	if (r >= 0 && res.legacy != NULL) {
+		p->legacy = take_ptr(&res.legacy);
+		r = puller_legacy_tell(p->legacy, tell_cb, p, err);
 	}
 	if (r < 0)
 		return r;
@@ -491,9 +513,14 @@ serve(struct puller *p, struct imgd_error **err)
 		cleanup(message_done) struct message next;
 
 		message_init(&next, 0);
-		r = message_recv(p->sock, PROTOCOL_MAX_BYTES, &next, err);
+		r = message_recv(p->sock, PROTOCOL_MAX_ORDER, &next, err);
 		if (r <= 0)
 			return r;
+		if (next.type == PULLER_CONFIG_WANTED && p->legacy != NULL) {
+			r = puller_legacy_config(p->legacy, &next, tell_cb, p,
+			    err);
+			continue;
+		}
 		if (next.type != PULLER_FETCH)
 			return imgd_error_set(err, IMGD_E_PROTOCOL,
 			    "unexpected message %u",

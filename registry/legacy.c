@@ -9,6 +9,7 @@
 #include "lib/limits.h"
 #include "registry/json-get.h"
 #include "registry/legacy.h"
+#include "registry/manifest-impl.h"
 
 static void
 layer_done(struct legacy_layer *l)
@@ -30,6 +31,15 @@ legacy_image_done(struct legacy_image *image)
 		layer_done(&image->layers[i]);
 	free(image->layers);
 	*image = (struct legacy_image)LEGACY_IMAGE_INIT;
+}
+
+void
+legacy_image_free(struct legacy_image *image)
+{
+	if (image == NULL)
+		return;
+	legacy_image_done(image);
+	free(image);
 }
 
 /* An id, or "" where it may be absent. */
@@ -169,4 +179,28 @@ legacy_finish(struct legacy_image *image, struct imgd_error **err)
 			    l->id, l->parent, wanted);
 	}
 	return r;
+}
+
+int
+legacy_check_platform(const struct legacy_image *image,
+    const struct platform *want, struct imgd_error **err)
+{
+	const struct legacy_layer *top = &image->layers[image->n_layers - 1];
+	cleanup(json_putp) struct json_object *root = NULL;
+	char wanted[PLATFORM_STR_SIZE], actual[PLATFORM_STR_SIZE];
+	struct platform have;
+	int r;
+
+	if (want == NULL)
+		return 0;
+	r = json_get_root(top->json, top->json_len, &root, err);
+	if (r >= 0)
+		r = manifest_get_platform(root, &have, err);
+	if (r < 0 || have.arch[0] == '\0' || have.os[0] == '\0')
+		return r;
+	if (platform_rank(want, &have) >= 0)
+		return 0;
+	return imgd_error_set(err, IMGD_E_PLATFORM,
+	    "the image is for %s, not for %s", platform_format(&have, actual),
+	    platform_format(want, wanted));
 }

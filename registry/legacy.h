@@ -11,6 +11,7 @@
 
 #include "imgd/error.h"
 #include "lib/digest.h"
+#include "registry/manifest.h"
 
 struct legacy_layer {
 	char *id;       /* 64 hex digits */
@@ -61,8 +62,17 @@ int legacy_config(const struct legacy_image *image,
     const char *const *diff_ids, size_t n_diff_ids, char **ret,
     size_t *ret_len, struct imgd_error **err);
 
-/* Whether a media type is that of a schema 1 manifest. */
-bool schema1_is_type(const char *media_type);
+/* Release an image that was made with calloc(), or NULL. */
+void legacy_image_free(struct legacy_image *image);
+
+/* Whether the image is for that platform, as far as it says; NULL: any.
+ * -IMGD_E_PLATFORM. */
+int legacy_check_platform(const struct legacy_image *image,
+    const struct platform *want, struct imgd_error **err);
+
+/* Whether a document is a manifest of schema 1, by its media type (NULL: none)
+ * or, where that says nothing, by what is in it. */
+bool schema1_is(const char *media_type, const void *data, size_t len);
 
 /*
  * Take the signed payload out of a schema 1 manifest, and check the

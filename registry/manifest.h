@@ -71,6 +71,7 @@ struct descriptor {
 	char *media_type; /* owned; "" if the document had none */
 	char digest[DIGEST_STR_SIZE];
 	uint64_t size_bytes;
+	bool is_max; /* the size is not told: only the most it may be */
 	char **urls; /* owned; only http and https ones, in order */
 	size_t n_urls;
 	bool has_platform;

@@ -27,15 +27,34 @@
 #define MAX_SIGNATURES 16
 #define P256_BYTES     32
 
-bool
-schema1_is_type(const char *media_type)
+static bool
+is_type(const char *media_type, const char *const *types, size_t n)
 {
-	size_t len = strcspn(media_type, "; \t");
+	size_t len = strcspn(media_type, "; \t"), i;
 
-	return (len == strlen(MEDIA_DOCKER_SCHEMA1) &&
-		   strncasecmp(media_type, MEDIA_DOCKER_SCHEMA1, len) == 0) ||
-	    (len == strlen(MEDIA_DOCKER_SCHEMA1_SIGNED) &&
-		strncasecmp(media_type, MEDIA_DOCKER_SCHEMA1_SIGNED, len) == 0);
+	for (i = 0; i < n; i++)
+		if (strlen(types[i]) == len &&
+		    strncasecmp(media_type, types[i], len) == 0)
+			return true;
+	return false;
+}
+
+bool
+schema1_is(const char *media_type, const void *data, size_t len)
+{
+	static const char *const own[] = { MEDIA_DOCKER_SCHEMA1,
+		MEDIA_DOCKER_SCHEMA1_SIGNED };
+	static const char *const generic[] = { "", "application/json",
+		"application/octet-stream", "text/plain" };
+	cleanup(json_putp) struct json_object *root = NULL;
+
+	if (media_type == NULL)
+		media_type = "";
+	if (is_type(media_type, own, 2))
+		return true;
+	return is_type(media_type, generic, 4) &&
+	    json_get_root(data, len, &root, NULL) >= 0 &&
+	    json_has(root, "fsLayers");
 }
 
 static int

@@ -40,6 +40,11 @@ struct registry_ops {
 	    struct registry_spool *spool, struct imgd_sink *tar,
 	    registry_progress_cb *progress, void *ctx,
 	    struct registry_blob_stats *stats, struct imgd_error **err);
+	/* NULL: all layers are blobs. */
+	int (*layer)(struct registry_session *s,
+	    const struct legacy_layer *layer, uint64_t max_bytes,
+	    struct imgd_sink *tar, registry_progress_cb *progress, void *ctx,
+	    struct registry_blob_stats *stats, struct imgd_error **err);
 	int (*tags)(struct registry_session *s, registry_tag_cb *cb, void *ctx,
 	    struct imgd_error **err);
 };

@@ -8,6 +8,7 @@
 #include <curl/curl.h>
 
 #include "lib/cleanup.h"
+#include "registry/legacy.h"
 #include "registry/session-impl.h"
 
 #define CA_FILE_BYTES (1u << 20)
@@ -253,6 +254,7 @@ registry_resolved_done(struct registry_resolved *r)
 {
 	manifest_free(r->manifest);
 	image_config_free(r->config);
+	legacy_image_free(r->legacy);
 	*r = (struct registry_resolved)REGISTRY_RESOLVED_INIT;
 }
 
@@ -271,6 +273,18 @@ registry_blob(struct registry_session *s, const struct descriptor *blob,
     struct registry_blob_stats *stats, struct imgd_error **err)
 {
 	return s->ops->blob(s, blob, spool, tar, progress, ctx, stats, err);
+}
+
+int
+registry_layer(struct registry_session *s, const struct legacy_layer *layer,
+    uint64_t max_bytes, struct imgd_sink *tar, registry_progress_cb *progress,
+    void *ctx, struct registry_blob_stats *stats, struct imgd_error **err)
+{
+	if (s->ops->layer == NULL)
+		return imgd_error_set(err, IMGD_E_PROTOCOL,
+		    "a layer without a digest");
+	return s->ops->layer(s, layer, max_bytes, tar, progress, ctx, stats,
+	    err);
 }
 
 int

@@ -21,6 +21,7 @@
 #include "registry/reference.h"
 
 struct registry_session;
+struct legacy_image; /* registry/legacy.h */
 
 struct registry_mirror {
 	const char *url; /* "https://host[:port][/path]"; /v2/ is below it */
@@ -113,8 +114,9 @@ enum registry_doc {
  * One document, verified against digest (and size, where one was declared).
  *
  * They come in the order TOP, [INDEX…,] [MANIFEST,] CONFIG; MANIFEST only if
- * TOP was an index.  media_type: what the server or descriptor called it,
- * possibly "".  Return 0 to go on, 1 to have registry_resolve return now, or
+ * TOP was an index.  A manifest of schema 1 comes as its payload, as
+ * MEDIA_DOCKER_SCHEMA1, and nothing after it.  media_type: what the server or
+ * descriptor called it, possibly "".  Return 0 to go on, 1 to have registry_resolve return now, or
  * a negative code with *err set.
  */
 typedef int registry_doc_cb(void *ctx, enum registry_doc kind,
@@ -127,6 +129,9 @@ struct registry_resolved {
 	char top_digest[DIGEST_STR_SIZE]; /* for "repo@digest" */
 	struct manifest *manifest;   /* the image's; NULL if stopped before */
 	struct image_config *config; /* likewise */
+	/* Instead of the two: an image that has no config yet, and layers
+	 * that nobody has counted. */
+	struct legacy_image *legacy;
 };
 
 #define REGISTRY_RESOLVED_INIT { .manifest = NULL }
@@ -184,6 +189,19 @@ struct registry_spool; /* registry/spool.h */
 int registry_blob(struct registry_session *s, const struct descriptor *blob,
     struct registry_spool *spool, struct imgd_sink *tar,
     registry_progress_cb *progress, void *ctx,
+    struct registry_blob_stats *stats, struct imgd_error **err);
+
+struct legacy_layer;
+
+/*
+ * Fetch a layer that has no digest, from a registry of version 1.
+ *
+ * layer: of registry_resolved.legacy; its checksums are verified, where it has
+ * some.  max_bytes: more must not come.  The rest is as with registry_blob.
+ */
+int registry_layer(struct registry_session *s,
+    const struct legacy_layer *layer, uint64_t max_bytes,
+    struct imgd_sink *tar, registry_progress_cb *progress, void *ctx,
     struct registry_blob_stats *stats, struct imgd_error **err);
 
 /* ---- login ---- */

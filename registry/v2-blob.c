@@ -28,6 +28,8 @@ struct transfer {
 
 	struct digest_ctx *digest;
 	struct inflate *inflate;
+	uint64_t size;   /* of the blob */
+	bool is_max;     /* it is only the most that may come */
 	uint64_t have;   /* bytes hashed so far */
 	uint64_t skip;   /* bytes of this answer that we have */
 	struct spool spool;
@@ -87,18 +89,17 @@ range_fits(const struct transfer *t, const char *range)
 		return false;
 	if (sscanf(range, "bytes %llu-%llu/%llu%1s", &first, &last, &total,
 		rest) == 3)
-		return first == t->have && last < t->blob->size_bytes &&
-		    total == t->blob->size_bytes;
+		return first == t->have && last < t->size &&
+		    (t->is_max ? total <= t->size : total == t->size);
 	return sscanf(range, "bytes %llu-%llu/%1s%1s", &first, &last, rest,
 		   rest) == 3 &&
-	    rest[0] == '*' && first == t->have && last < t->blob->size_bytes;
+	    rest[0] == '*' && first == t->have && last < t->size;
 }
 
 static int
 begin(void *ctx, const struct http_reply *reply, struct imgd_error **err)
 {
 	struct transfer *t = ctx;
-	uint64_t size = t->blob->size_bytes;
 
 	t->skip = 0;
 	if (reply->status == 206) {
@@ -112,12 +113,18 @@ begin(void *ctx, const struct http_reply *reply, struct imgd_error **err)
 	if (reply->status != 200)
 		return imgd_error_set(err, IMGD_E_PROTOCOL,
 		    "unexpected HTTP status %ld", reply->status);
-	if (reply->has_length && reply->length != size) {
+	if (reply->has_length && t->is_max && reply->length <= t->size) {
+		t->size = reply->length;
+		t->is_max = false;
+	}
+	if (reply->has_length && reply->length != t->size) {
 		t->is_final = true;
-		return imgd_error_set(err, IMGD_E_DIGEST,
-		    "%llu bytes are offered instead of %llu",
+		return imgd_error_set(err,
+		    t->is_max ? ENOSPC : IMGD_E_DIGEST,
+		    "%llu bytes are offered instead of %llu%s",
 		    (unsigned long long)reply->length,
-		    (unsigned long long)size);
+		    (unsigned long long)t->size,
+		    t->is_max ? ", which is all there is room for" : "");
 	}
 	t->skip = t->have;
 	return 0;
@@ -192,11 +199,13 @@ on_data(void *ctx, const void *data, size_t len, struct imgd_error **err)
 	len -= n;
 	if (len == 0)
 		return 0;
-	if (len > t->blob->size_bytes - t->have) {
+	if (len > t->size - t->have) {
 		t->is_final = true;
-		return imgd_error_set(err, IMGD_E_DIGEST,
-		    "more came than the %llu bytes declared",
-		    (unsigned long long)t->blob->size_bytes);
+		return imgd_error_set(err,
+		    t->is_max ? ENOSPC : IMGD_E_DIGEST,
+		    "more came than the %llu bytes %s",
+		    (unsigned long long)t->size,
+		    t->is_max ? "there is room for" : "declared");
 	}
 	before = now_ms();
 	r = take_new(t, p, len, err);
@@ -259,11 +268,11 @@ attempt(struct transfer *t, struct endpoint *e, const char *path,
 	}
 	if (reply->status < 200 || reply->status >= 300)
 		return reply_error(t->s, reply, "blob", err);
-	if (t->have < t->blob->size_bytes)
+	if (t->have < t->size && !t->is_max)
 		return imgd_error_set(err, IMGD_E_NET,
 		    "%llu bytes came instead of %llu",
 		    (unsigned long long)t->have,
-		    (unsigned long long)t->blob->size_bytes);
+		    (unsigned long long)t->size);
 	return 0;
 }
 
@@ -353,11 +362,11 @@ run(struct transfer *t, struct registry_spool *spool, struct imgd_error **err)
 	path = strbuf_take(&sb);
 	if (path == NULL)
 		return imgd_error_set(err, ENOMEM, "out of memory");
-	r = spool_open(&t->spool, spool, t->blob->size_bytes, err);
+	r = spool_open(&t->spool, spool, t->size, err);
 	if (r >= 0)
 		r = spool_replay(&t->spool, take, t, err);
 	/* Else there is nothing to fetch: an empty layer, or all is here. */
-	if (r >= 0 && t->have < t->blob->size_bytes)
+	if (r >= 0 && t->have < t->size)
 		r = all_places(t, path, err);
 	if (r >= 0)
 		r = finish(t, err);
@@ -370,8 +379,9 @@ v2_blob(struct registry_session *s, const struct descriptor *blob,
     registry_progress_cb *progress, void *ctx,
     struct registry_blob_stats *stats, struct imgd_error **err)
 {
-	struct transfer t = { .s = s, .blob = blob, .tar = tar,
-		.progress = progress, .progress_ctx = ctx, .stats = stats };
+	struct transfer t = { .s = s, .blob = blob, .size = blob->size_bytes,
+		.is_max = blob->is_max, .tar = tar, .progress = progress,
+		.progress_ctx = ctx, .stats = stats };
 	int r;
 
 	*stats = (struct registry_blob_stats) { .format = "none" };

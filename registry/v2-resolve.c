@@ -8,11 +8,15 @@
 #include "lib/cleanup.h"
 #include "lib/limits.h"
 #include "lib/log.h"
+#include "registry/legacy.h"
 #include "registry/session-impl.h"
 
 #define ACCEPT_MANIFESTS                                   \
 	MEDIA_OCI_INDEX ", " MEDIA_OCI_MANIFEST            \
 	    ", " MEDIA_DOCKER_LIST ", " MEDIA_DOCKER_MANIFEST
+#define ACCEPT_ALL                                               \
+	ACCEPT_MANIFESTS ", " MEDIA_DOCKER_SCHEMA1_SIGNED        \
+	    ", " MEDIA_DOCKER_SCHEMA1
 #define MAX_INDEX_DEPTH 4
 #define DOC_TIMEOUT_FACTOR 4 /* of the stall timeout, for a whole document */
 
@@ -28,6 +32,7 @@ struct want {
 	const char *what;     /* in errors */
 	const char *accept;   /* NULL: anything */
 	const char *expected_digest; /* NULL: the server's word is checked */
+	bool may_be_schema1;
 	bool has_size;
 	uint64_t expected_bytes;
 	size_t max_bytes;
@@ -36,6 +41,7 @@ struct want {
 /* A document that was fetched. */
 struct document {
 	struct http_reply reply;
+	bool is_schema1; /* the body is what was signed, and nothing else */
 	char digest[DIGEST_STR_SIZE]; /* of its bytes */
 };
 
@@ -61,6 +67,26 @@ hand_over(struct imgd_error **err, struct imgd_error **why)
 
 /* ---- one document ---- */
 
+/* Digests of manifests of schema 1 leave out their signatures. */
+static int
+unwrap(struct document *d, struct imgd_error **err)
+{
+	struct strbuf *body = &d->reply.body;
+	size_t len;
+	char *payload;
+	int r;
+
+	r = schema1_payload(body->data, body->len, &payload, &len, err);
+	if (r < 0)
+		return r;
+	strbuf_done(body);
+	body->data = payload;
+	body->len = len;
+	body->size = len + 1;
+	d->is_schema1 = true;
+	return 0;
+}
+
 static int
 verify(const struct want *w, struct document *d, struct imgd_error **err)
 {
@@ -72,6 +98,11 @@ verify(const struct want *w, struct document *d, struct imgd_error **err)
 		    "%s: %zu bytes came instead of %llu", w->what,
 		    d->reply.body.len,
 		    (unsigned long long)w->expected_bytes);
+	if (w->may_be_schema1 &&
+	    schema1_is(d->reply.content_type, bytes_of(d),
+		d->reply.body.len) &&
+	    (r = unwrap(d, err)) < 0)
+		return r;
 	r = digest_of(bytes_of(d), d->reply.body.len, d->digest, err);
 	if (r < 0)
 		return r;
@@ -151,7 +182,7 @@ head_digest(struct registry_session *s, const char *path,
     char ret[DIGEST_STR_SIZE], struct imgd_error **err)
 {
 	struct http_request req = { .method = "HEAD",
-		.accept = ACCEPT_MANIFESTS,
+		.accept = ACCEPT_ALL,
 		.timeout_ms = s->params.stall_timeout_ms };
 	struct endpoint *e;
 	size_t i;
@@ -321,6 +352,30 @@ descend(struct resolution *q, struct manifest **m, struct imgd_error **err)
 	return 0;
 }
 
+/* The layers are all that there is; the config comes later. */
+static int
+take_schema1(struct resolution *q, const struct document *d,
+    struct imgd_error **err)
+{
+	struct legacy_image *image = calloc(1, sizeof(*image));
+	int r;
+
+	if (image == NULL)
+		return imgd_error_set(err, ENOMEM, "out of memory");
+	r = schema1_layers(bytes_of(d), d->reply.body.len, image, err);
+	if (r >= 0)
+		r = legacy_check_platform(image, q->want, err);
+	if (r >= 0)
+		r = tell(q, REGISTRY_DOC_TOP, MEDIA_DOCKER_SCHEMA1, d, err);
+	if (r < 0) {
+		legacy_image_free(image);
+		return r;
+	}
+	memcpy(q->ret->top_digest, d->digest, DIGEST_STR_SIZE);
+	q->ret->legacy = image;
+	return 0;
+}
+
 static int
 get_top(struct resolution *q, const char *path, struct imgd_error **err)
 {
@@ -328,8 +383,8 @@ get_top(struct resolution *q, const char *path, struct imgd_error **err)
 	cleanup(manifest_freep) struct manifest *m = NULL;
 	struct strbuf sb = STRBUF_INIT;
 	cleanup_free char *what = NULL;
-	struct want w = { .path = path, .accept = ACCEPT_MANIFESTS,
-		.expected_digest = q->s->ref.digest,
+	struct want w = { .path = path, .accept = ACCEPT_ALL,
+		.may_be_schema1 = true, .expected_digest = q->s->ref.digest,
 		.max_bytes = LIMIT_MANIFEST_BYTES };
 	int r;
 
@@ -340,6 +395,8 @@ get_top(struct resolution *q, const char *path, struct imgd_error **err)
 	r = get(q->s, &w, &d, err);
 	if (r < 0)
 		return r;
+	if (d.is_schema1)
+		return take_schema1(q, &d, err);
 	r = manifest_parse(d.reply.content_type, bytes_of(&d),
 	    d.reply.body.len, &m, err);
 	if (r < 0)

@@ -147,11 +147,19 @@ tagstore_layer_gone(struct tagstore *ts, const char *key,
 
 	if (r < 0)
 		return r;
-	/* A failed removal of a child must not strand its parent's row. */
 	r = sql_run(ts, err,
-	    "DELETE FROM layers WHERE key = ?1 AND state = 'dying'"
-	    " AND NOT EXISTS(SELECT 1 FROM layers c WHERE c.parent = ?1)",
+	    "DELETE FROM v1_layers WHERE chain_id ="
+	    " (SELECT chain_id FROM layers WHERE key = ?1) AND NOT EXISTS"
+	    " (SELECT 1 FROM layers l WHERE l.chain_id = v1_layers.chain_id"
+	    "  AND l.key <> ?1)",
 	    "s", key);
+	/* A failed removal of a child must not strand its parent's row. */
+	if (r >= 0)
+		r = sql_run(ts, err,
+		    "DELETE FROM layers WHERE key = ?1 AND state = 'dying'"
+		    " AND NOT EXISTS(SELECT 1 FROM layers c"
+		    "  WHERE c.parent = ?1)",
+		    "s", key);
 	return sql_end(ts, r, err);
 }
 
@@ -262,6 +270,13 @@ publish_layer(struct tagstore *ts, const struct publication *p, size_t i,
 		    "INSERT OR IGNORE INTO sources(blob_digest, registry,"
 		    " repository) VALUES(?, ?, ?)",
 		    "sss", l->blob_digest, p->registry, p->path);
+	if (r >= 0 && p->v1_layers != NULL && p->registry != NULL)
+		r = sql_run(ts, err,
+		    "INSERT OR REPLACE INTO v1_layers(registry, v1_id, json,"
+		    " chain_id) VALUES(?, ?, ?, ?)",
+		    "ssbs", p->registry, p->v1_layers[i].id,
+		    p->v1_layers[i].json, p->v1_layers[i].json_len,
+		    l->chain_id);
 	return r;
 }
 

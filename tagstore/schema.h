@@ -98,6 +98,15 @@ static const char *const schema_migrations[] = {
 	"CREATE TABLE rates("
 	"  registry TEXT PRIMARY KEY, bytes_per_s INTEGER NOT NULL"
 	") WITHOUT ROWID;",
+
+	/* What layers of version 1 registries are, whose ids say nothing of
+	 * their bytes: it only saves another download. */
+	"CREATE TABLE v1_layers("
+	"  registry TEXT NOT NULL, v1_id TEXT NOT NULL, json BLOB NOT NULL,"
+	"  chain_id TEXT NOT NULL, PRIMARY KEY(registry, v1_id)"
+	") WITHOUT ROWID;"
+	"CREATE INDEX v1_layers_chain ON v1_layers(chain_id);"
+	"CREATE INDEX image_layers_blob ON image_layers(blob_digest);",
 };
 
 #define SCHEMA_VERSION \

@@ -10,7 +10,7 @@
 
 #include "imgd/error.h"
 
-#define SQL_CACHE 64
+#define SQL_CACHE 96
 
 struct sql_cached {
 	const char *text; /* a literal: compared by address */

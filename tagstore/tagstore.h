@@ -174,6 +174,12 @@ struct layer_result {
 	uint64_t tar_bytes;
 };
 
+struct v1_layer {
+	const char *id; /* 64 hex */
+	const char *json; /* byte for byte */
+	size_t json_len;
+};
+
 struct publication_name {
 	const char *repository;
 	const char *tag;             /* "" = by digest only */
@@ -193,6 +199,9 @@ struct publication {
 	/* The image is there, and gets into one more driver: -ENOENT if it is
 	 * gone. */
 	bool is_copy;
+	/* As version 1 registries name them, base first, as many as the image
+	 * has; NULL: they do not. */
+	const struct v1_layer *v1_layers;
 	const char *registry; /* host, for sources; NULL: none */
 	const char *path;     /* repository path there */
 };

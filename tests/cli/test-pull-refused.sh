@@ -62,7 +62,8 @@ refused "a document that is no JSON" "t/bad-json" \
     imgd pull -q "$host/t/bad-json:1"
 refused "a key twice" "t/doubled-key.*twice|duplicate" \
     imgd pull -q "$host/t/doubled-key:1"
-refused "schema 1" "schema 1" imgd pull -q "$host/t/schema1:1"
+refused "a schema 1 manifest of nothing" "layers and history do not match" \
+    imgd pull -q "$host/t/schema1:1"
 refused "only a foreign platform" "no matching manifest for linux/" \
     imgd pull -q "$host/t/foreign-platform:1"
 refused "the platform asked for is not there" \

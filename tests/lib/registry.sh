@@ -1,8 +1,9 @@
 # shellcheck shell=sh
 # A registry of one's own on a free loopback port.  Source it; then
 #
-#     registry_start DIR      sets registry_port, registry_pid; keeps its blobs
-#                             and log in DIR
+#     registry_start DIR [LINE]
+#                             sets registry_port, registry_pid; keeps its blobs
+#                             and log in DIR; LINE is more configuration
 #     registry_push LAYOUT:TAG NAME:TAG
 #     registry_stop           in a trap, too: it is fine without a start
 #
@@ -29,6 +30,7 @@ registry_start() {
 		  filesystem: { rootdirectory: "$1/blobs" }
 		  delete: { enabled: true }
 		http: { addr: "127.0.0.1:$registry_port" }
+		${2:-}
 		EOT
 		docker-registry serve "$1/config.yml" >"$1/log" 2>&1 </dev/null &
 		registry_pid=$!

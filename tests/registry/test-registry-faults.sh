@@ -131,7 +131,7 @@ fails "an unknown type of layer" 1035 \
     resolve "$r/media-type"
 fails "an artifact" 1035 "vnd.example.sbom: this is an artifact" \
     resolve "$r/artifact"
-fails "schema 1" 1035 "schema 1" resolve "$r/schema1"
+fails "schema 1 without history" 1025 "do not match" resolve "$r/schema1"
 fails "no such platform" 1034 \
     "no matching manifest for linux/arm64 in the manifest list entries" \
     resolve -p linux/arm64 "$r/foreign-platform"
