@@ -109,7 +109,7 @@ progress_freep(struct progress **p)
 
 /* What is common to verbs that speak to a registry. */
 struct transfer {
-	bool is_all, is_quiet, is_json;
+	bool is_all, is_quiet, is_json, is_v1;
 	const char *driver, *retry, *limit_rate; /* NULL: not given */
 };
 

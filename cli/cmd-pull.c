@@ -15,6 +15,7 @@ cmd_pull(struct cli *cli, int argc, char **argv)
 		{ 0, "retry", NULL, &t.retry },
 		{ 0, "limit-rate", NULL, &t.limit_rate },
 		{ 0, "platform", NULL, &platform },
+		{ 0, "registry-v1", &t.is_v1, NULL },
 		{ 0, NULL, NULL, NULL },
 	};
 	int n;

@@ -41,6 +41,7 @@ transfer_run(struct cli *cli, const char *name, const struct transfer *t,
 		const char *const env[][2] = {
 			{ "driver", t->driver },
 			{ "all-tags", t->is_all ? "1" : NULL },
+			{ "registry-v1", t->is_v1 ? "1" : NULL },
 			{ "retry", t->retry },
 			{ "limit-rate", t->limit_rate },
 			{ "username", cred.username },

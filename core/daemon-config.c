@@ -20,6 +20,7 @@ enum key {
 	KEY_STORAGE_OPTS,
 	KEY_REGISTRY_MIRRORS,
 	KEY_INSECURE_REGISTRIES,
+	KEY_V1_REGISTRIES,
 	KEY_MAX_CONCURRENT_DOWNLOADS,
 	KEY_MAX_DOWNLOAD_ATTEMPTS,
 	KEY_LIMIT_RATE,
@@ -35,6 +36,7 @@ const char *const config_keys[] = {
 	[KEY_STORAGE_OPTS] = "storage-opts",
 	[KEY_REGISTRY_MIRRORS] = "registry-mirrors",
 	[KEY_INSECURE_REGISTRIES] = "insecure-registries",
+	[KEY_V1_REGISTRIES] = "v1-registries",
 	[KEY_MAX_CONCURRENT_DOWNLOADS] = "max-concurrent-downloads",
 	[KEY_MAX_DOWNLOAD_ATTEMPTS] = "max-download-attempts",
 	[KEY_LIMIT_RATE] = "limit-rate",
@@ -229,6 +231,9 @@ take_key(struct config *c, const char *key, struct json_object *v,
 	case KEY_INSECURE_REGISTRIES:
 		return get_list(key, v, &c->insecure_registries,
 		    &c->n_insecure_registries, err);
+	case KEY_V1_REGISTRIES:
+		return get_list(key, v, &c->v1_registries,
+		    &c->n_v1_registries, err);
 	case KEY_MAX_CONCURRENT_DOWNLOADS:
 		return get_number(key, v, 64, &c->max_concurrent_downloads,
 		    err);
@@ -327,5 +332,6 @@ config_done(struct config *c)
 	}
 	free(c->registry_mirrors);
 	str_list_free(c->insecure_registries, c->n_insecure_registries);
+	str_list_free(c->v1_registries, c->n_v1_registries);
 	*c = (struct config) { 0 };
 }

@@ -35,6 +35,8 @@ struct config {
 	size_t n_registry_mirrors;
 	char **insecure_registries; /* HOST[:PORT] or CIDR */
 	size_t n_insecure_registries;
+	char **v1_registries; /* HOST[:PORT] */
+	size_t n_v1_registries;
 	unsigned int max_concurrent_downloads; /* >= 1 */
 	unsigned int max_download_attempts;    /* >= 1 */
 	uint64_t max_bytes_per_s;   /* 0 = no limit */

@@ -73,6 +73,20 @@ static const struct pull_source registry_source = {
 
 /* ---- the request ---- */
 
+static bool
+is_v1(struct job *job, const struct request *q)
+{
+	const struct config *c = job->engine->config;
+	size_t i;
+
+	if (job_getenv(job, "registry-v1") != NULL)
+		return true;
+	for (i = 0; i < c->n_v1_registries; i++)
+		if (strcmp(c->v1_registries[i], q->ref.domain) == 0)
+			return true;
+	return false;
+}
+
 static int
 fill_params(struct job *job, struct request *q, struct imgd_error **err)
 {
@@ -82,6 +96,7 @@ fill_params(struct job *job, struct request *q, struct imgd_error **err)
 	if (r >= 0)
 		r = registry_request_add_mirrors(job, &q->ref, &q->params,
 		    err);
+	q->params.is_v1 = is_v1(job, q);
 	/* More than may run at once, so that a layer that is taken over is
 	 * never behind ones that wait for it. */
 	q->params.n_threads =
@@ -120,8 +135,8 @@ describe(struct pull *p, struct request *q, struct imgd_error **err)
 
 	p->label = reference_canonical(&q->ref);
 	if (name == NULL || p->label == NULL ||
-	    asprintf(&p->pool_key, "pull %s %s:%s@%s %s %s",
-		driver_name(p->driver), name,
+	    asprintf(&p->pool_key, "pull%s %s %s:%s@%s %s %s",
+		q->params.is_v1 ? "1" : "", driver_name(p->driver), name,
 		q->ref.tag != NULL ? q->ref.tag : "",
 		q->ref.digest != NULL ? q->ref.digest : "",
 		q->params.platform, q->params.username) < 0)

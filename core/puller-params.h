@@ -22,6 +22,7 @@ struct puller_params {
 	char *known_digest; /* "" = none */
 	char *username, *password, *identity_token;
 	bool wants_tags;    /* list tags instead of resolving */
+	bool is_v1;         /* the registry is of version 1 */
 	uint32_t n_threads;
 	uint32_t n_attempts;      /* of a request; PULLER_FOREVER */
 	uint64_t max_bytes_per_s; /* 0 = no limit */

@@ -450,6 +450,7 @@ puller_open_session(const struct puller_params *params, bool is_push,
 		    : NULL,
 		.client_key_pem = is_text(params->key_pem) ? params->key_pem
 							   : NULL,
+		.is_v1 = params->is_v1,
 		.n_attempts = params->n_attempts == PULLER_FOREVER
 		    ? REGISTRY_FOREVER
 		    : params->n_attempts,

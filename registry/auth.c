@@ -44,8 +44,8 @@ no_memory(struct imgd_error **err)
 	return imgd_error_set(err, ENOMEM, "out of memory");
 }
 
-static int
-basic_header(const struct registry_session *s, char **ret,
+int
+auth_basic(const struct registry_session *s, char **ret,
     struct imgd_error **err)
 {
 	struct strbuf plain = STRBUF_INIT;
@@ -240,7 +240,7 @@ ask_token_server(struct registry_session *s, struct endpoint *e,
 	if (c->service != NULL && *c->service != '\0')
 		add_field(&fields, "service", c->service);
 	if (has_secret && s->identity_token == NULL &&
-	    (r = basic_header(s, &basic, err)) < 0) {
+	    (r = auth_basic(s, &basic, err)) < 0) {
 		strbuf_done(&fields);
 		return r;
 	}
@@ -303,7 +303,7 @@ make_header(struct registry_session *s, struct endpoint *e,
 		return imgd_error_set(err, IMGD_E_DENIED,
 		    "no basic auth credentials");
 	e->expires = 0;
-	return basic_header(s, &e->authorization, err);
+	return auth_basic(s, &e->authorization, err);
 }
 
 int

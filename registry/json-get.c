@@ -7,9 +7,9 @@
 #include "lib/limits.h"
 #include "registry/json-get.h"
 
-int
-json_get_root(const void *data, size_t len, struct json_object **ret,
-    struct imgd_error **err)
+static int
+parse(const void *data, size_t len, enum json_type type, const char *what,
+    struct json_object **ret, struct imgd_error **err)
 {
 	struct json_tokener *tok;
 	struct json_object *o;
@@ -24,13 +24,27 @@ json_get_root(const void *data, size_t len, struct json_object **ret,
 		return imgd_error_set(err, ENOMEM, "out of memory");
 	o = json_tokener_parse_ex(tok, data, (int)len);
 	json_tokener_free(tok);
-	if (!json_object_is_type(o, json_type_object)) {
+	if (!json_object_is_type(o, type)) {
 		json_object_put(o);
 		return imgd_error_set(err, IMGD_E_FORMAT,
-		    "bad JSON: an object is expected");
+		    "bad JSON: %s is expected", what);
 	}
 	*ret = o;
 	return 0;
+}
+
+int
+json_get_root(const void *data, size_t len, struct json_object **ret,
+    struct imgd_error **err)
+{
+	return parse(data, len, json_type_object, "an object", ret, err);
+}
+
+int
+json_get_root_array(const void *data, size_t len, struct json_object **ret,
+    struct imgd_error **err)
+{
+	return parse(data, len, json_type_array, "an array", ret, err);
 }
 
 static int

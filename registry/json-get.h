@@ -18,6 +18,9 @@
 /* Scan and parse a JSON object; free with json_object_put(). */
 int json_get_root(const void *data, size_t len, struct json_object **ret,
     struct imgd_error **err);
+/* Likewise an array. */
+int json_get_root_array(const void *data, size_t len, struct json_object **ret,
+    struct imgd_error **err);
 static inline void
 json_putp(struct json_object **o)
 {

@@ -25,8 +25,8 @@ add_code(struct strbuf *sb, const char *code)
 					       (char)tolower((unsigned char)*code));
 }
 
-/* {"errors":[{"code","message"}]} or {"details"}; the first code goes to
- * ret_code where it fits. */
+/* {"errors":[{"code","message"}]}, {"details"} or version 1's {"error"}; the
+ * first code goes to ret_code where it fits. */
 static bool
 words_of_json(struct json_object *root, struct strbuf *sb, char *ret_code,
     size_t code_size)
@@ -34,8 +34,10 @@ words_of_json(struct json_object *root, struct strbuf *sb, char *ret_code,
 	struct json_object *errors = NULL, *first;
 	const char *code = NULL, *message = NULL;
 
-	if (json_get_str(root, "details", &message, NULL) >= 0 &&
-	    message != NULL) {
+	if ((json_get_str(root, "details", &message, NULL) >= 0 &&
+		message != NULL) ||
+	    (json_get_str(root, "error", &message, NULL) >= 0 &&
+		message != NULL)) {
 		strbuf_printf(sb, "%.*s", MAX_TEXT, message);
 		return true;
 	}

@@ -22,6 +22,7 @@ struct endpoint {
 	bool may_fall_back; /* https that may turn out to be http */
 	atomic_bool is_dead;   /* no connection: not tried again */
 	atomic_bool is_pinged; /* it has answered as a v2 registry does */
+	atomic_bool is_not_v2; /* it has answered as none */
 
 	pthread_mutex_t lock; /* of what follows */
 	struct challenge challenge; /* the newest */
@@ -49,7 +50,9 @@ struct registry_ops {
 	    struct imgd_error **err);
 };
 
-extern const struct registry_ops registry_v2_ops;
+extern const struct registry_ops registry_v1_ops, registry_v2_ops;
+
+struct v1; /* registry/v1-impl.h */
 
 struct registry_session {
 	const struct registry_ops *ops;
@@ -63,6 +66,7 @@ struct registry_session {
 	struct http *http;
 	struct endpoint *endpoints; /* in the order of trial */
 	size_t n_endpoints;
+	struct v1 *v1; /* once that is what is spoken */
 };
 
 /* ---- endpoints (endpoint.c) ---- */
@@ -91,6 +95,10 @@ int auth_renew(struct registry_session *s, struct endpoint *e,
     const char *used, const struct http_reply *reply,
     struct imgd_error **err);
 
+/* "Basic …" of the session's user; malloc'ed. */
+int auth_basic(const struct registry_session *s, char **ret,
+    struct imgd_error **err);
+
 /* ---- words for failures (reply.c) ---- */
 
 /* Turn a status that is no success into an error.  what: "manifest for
@@ -101,6 +109,14 @@ int reply_error(struct registry_session *s, const struct http_reply *reply,
 char *reply_text(const struct http_reply *reply);
 /* Retry-After in seconds; -1 if there is none. */
 long reply_retry_after(const struct http_reply *reply);
+
+/* ---- v1 (v1.c) ---- */
+
+/* Find the first index that answers, of the endpoints' hosts.  is_asked: it is
+ * taken for one whatever it answers, as 1.2's client does. */
+int v1_start(struct registry_session *s, bool is_asked,
+    struct imgd_error **err);
+void v1_free(struct v1 *v);
 
 /* ---- v2 (v2.c) ---- */
 

@@ -69,6 +69,7 @@ set_scalars(struct registry_params *p, const struct registry_params *from)
 		    60000,
 		.is_push = from->is_push,
 		.is_login = from->is_login,
+		.is_v1 = from->is_v1,
 		.cancelled = from->cancelled,
 		.retrying = from->retrying,
 		.ctx = from->ctx,
@@ -235,6 +236,7 @@ registry_session_free(struct registry_session *s)
 	if (s == NULL)
 		return;
 	http_free(s->http);
+	v1_free(s->v1);
 	endpoints_free(s);
 	for (i = 0; i < s->n_insecure; i++)
 		free(s->insecure[i]);
@@ -258,12 +260,58 @@ registry_resolved_done(struct registry_resolved *r)
 	*r = (struct registry_resolved)REGISTRY_RESOLVED_INIT;
 }
 
+/* Somebody is there, and nobody speaks version 2. */
+static bool
+is_no_v2(const struct registry_session *s)
+{
+	bool is_not = false;
+	size_t i;
+
+	for (i = 0; i < s->n_endpoints; i++) {
+		if (s->endpoints[i].is_pinged)
+			return false;
+		is_not |= s->endpoints[i].is_not_v2;
+	}
+	return is_not;
+}
+
+/* Before the first request, and after one that failed: choose the protocol.
+ * Returns 1 if the request is to be made (again). */
+static int
+choose(struct registry_session *s, bool has_failed, struct imgd_error **err)
+{
+	bool is_asked = s->params.is_v1;
+	int r;
+
+	if (s->v1 != NULL || (has_failed ? !is_no_v2(s) : !is_asked))
+		return !has_failed;
+	r = v1_start(s, is_asked, err);
+	if (r < 0)
+		return r;
+	s->ops = &registry_v1_ops;
+	return 1;
+}
+
 int
 registry_resolve(struct registry_session *s, const struct platform *want,
     const char *known_digest, registry_doc_cb *cb, void *ctx,
     struct registry_resolved *ret, struct imgd_error **err)
 {
-	return s->ops->resolve(s, want, known_digest, cb, ctx, ret, err);
+	cleanup_error struct imgd_error *why = NULL;
+	int r = choose(s, /* has_failed= */ false, err), again;
+
+	if (r < 0)
+		return r;
+	r = s->ops->resolve(s, want, known_digest, cb, ctx, ret, &why);
+	if (r >= 0)
+		return r;
+	again = choose(s, /* has_failed= */ true, err);
+	if (again > 0)
+		return s->ops->resolve(s, want, known_digest, cb, ctx, ret,
+		    err);
+	if (again == 0 && err != NULL)
+		*err = take_ptr(&why);
+	return again < 0 ? again : r;
 }
 
 int
@@ -291,5 +339,18 @@ int
 registry_tags(struct registry_session *s, registry_tag_cb *cb, void *ctx,
     struct imgd_error **err)
 {
-	return s->ops->tags(s, cb, ctx, err);
+	cleanup_error struct imgd_error *why = NULL;
+	int r = choose(s, /* has_failed= */ false, err), again;
+
+	if (r < 0)
+		return r;
+	r = s->ops->tags(s, cb, ctx, &why);
+	if (r >= 0)
+		return r;
+	again = choose(s, /* has_failed= */ true, err);
+	if (again > 0)
+		return s->ops->tags(s, cb, ctx, err);
+	if (again == 0 && err != NULL)
+		*err = take_ptr(&why);
+	return again < 0 ? again : r;
 }

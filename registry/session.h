@@ -62,6 +62,9 @@ struct registry_params {
 
 	bool is_push;  /* asks for the right to push, too */
 	bool is_login; /* asks for no right, but for an identity token */
+	/* Speak version 1 of the protocol; else only to those who do not
+	 * speak version 2. */
+	bool is_v1;
 
 	const char *user_agent; /* NULL: "imgd/VERSION" */
 

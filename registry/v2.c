@@ -59,6 +59,7 @@ ping_locked(struct registry_session *s, struct endpoint *e,
 		return r;
 	if (reply.status == 429 || reply.status >= 500)
 		return reply_error(s, &reply, e->origin, err);
+	e->is_not_v2 = reply.status == 404;
 	if (reply.status == 404)
 		return imgd_error_set(err, IMGD_E_PROTOCOL,
 		    "%s is not a v2 registry", e->origin);
@@ -96,6 +97,12 @@ judge(struct registry_session *s, struct endpoint *e,
 {
 	if (e->is_pinged)
 		return 0;
+	if (reply->status != 200 &&
+	    http_reply_docker(reply, "X-Docker-Registry-Version") != NULL) {
+		e->is_not_v2 = true;
+		return imgd_error_set(err, IMGD_E_PROTOCOL,
+		    "%s is not a v2 registry", e->origin);
+	}
 	if (reply->status != 404 || reply->is_foreign ||
 	    http_reply_docker(reply, "Docker-Distribution-Api-Version") !=
 		NULL) {
