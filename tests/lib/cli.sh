@@ -120,10 +120,12 @@ engine_pid() {
 	sed -n 's/.*"pid":\([0-9]*\).*/\1/p' "$root/lock"
 }
 
-# A registry that lies: sets lying_port.
+# A registry that lies: sets lying_port, and lying_ports to what else it
+# prints.  $lying_script is another program of its kind.
 lying_start() {
+	rm -f "$dir/lying-in" "$dir/lying-ports"
 	mkfifo "$dir/lying-in"
-	python3 "$srcdir/tests/registry/lying-registry.py" "$@" \
+	python3 "$srcdir/tests/registry/${lying_script:-lying-registry.py}" "$@" \
 	    <"$dir/lying-in" >"$dir/lying-ports" 2>"$dir/lying-log" &
 	lying_pid=$!
 	exec 8>"$dir/lying-in"
@@ -131,17 +133,20 @@ lying_start() {
 		[ -s "$dir/lying-ports" ] && break
 		sleep 0.1
 	done
-	read -r lying_port _ <"$dir/lying-ports"
+	read -r lying_port lying_ports <"$dir/lying-ports"
+}
+
+lying_stop() {
+	[ -n "$lying_pid" ] || return 0
+	exec 8>&-
+	kill "$lying_pid" 2>/dev/null
+	wait "$lying_pid" 2>/dev/null
+	lying_pid=
 }
 
 cli_cleanup() {
 	registry_stop
-	if [ -n "$lying_pid" ]; then
-		exec 8>&-
-		kill "$lying_pid" 2>/dev/null
-		wait "$lying_pid" 2>/dev/null
-		lying_pid=
-	fi
+	lying_stop
 	wait_for_engine
 	grep -F " $dir" /proc/self/mountinfo | cut -d' ' -f5 | sort -r |
 	    while IFS= read -r target; do
