@@ -98,7 +98,9 @@ judge(struct registry_session *s, struct endpoint *e,
 	if (e->is_pinged)
 		return 0;
 	if (reply->status != 200 &&
-	    http_reply_docker(reply, "X-Docker-Registry-Version") != NULL) {
+	    http_reply_docker(reply, "X-Docker-Registry-Version") != NULL &&
+	    http_reply_docker(reply, "Docker-Distribution-Api-Version") ==
+		NULL) {
 		e->is_not_v2 = true;
 		return imgd_error_set(err, IMGD_E_PROTOCOL,
 		    "%s is not a v2 registry", e->origin);
