@@ -88,8 +88,9 @@ sqlite3 "$root/imgd.db" 'PRAGMA user_version = 99'
 ok "a newer store is refused by name" status 1 'newer imgd' imgd images
 ok "also by an engine" status 1 'newer imgd' imgd tag a b
 # A store of the first version is brought up to date.
-sqlite3 "$root/imgd.db" 'DROP TABLE containers;
-    ALTER TABLE mounts DROP COLUMN kind; PRAGMA user_version = 1'
+sqlite3 "$root/imgd.db" 'DROP TABLE containers; DROP TABLE partial_marks;
+    DROP TABLE partials; DROP TABLE rates; DROP TABLE v1_layers;
+    DROP INDEX image_layers_blob; ALTER TABLE mounts DROP COLUMN kind; PRAGMA user_version = 1'
 refused_older() {
 	! imgd images 2>"$dir/err" && grep 'version 1 is older than' "$dir/err"
 }

@@ -1,4 +1,5 @@
 #!/bin/sh
+# shellcheck disable=SC2154 # make check sets srcdir
 # Images with manifests of schema 1: signed, unsigned, by digest, of a real
 # registry; and what is wrong with them.
 . "$srcdir/tests/lib/cli.sh"

@@ -47,10 +47,12 @@ openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=127.0.0.1 \
     -keyout "$dir/pem" -out "$dir/pem.crt" 2>/dev/null
 cat "$dir/pem.crt" >>"$dir/pem"
 v1_start --user=user:secret "--tls=$dir/pem" || exit 99
+# shellcheck disable=SC2034 # v1_asked uses it
+v1_scheme=https
 here=127.0.0.1:$v1_port
 login "$here"
 decorated() {
-	imgd pull -q "$here/t/private:1" && v1_asked https >"$dir/asked" &&
+	imgd pull -q "$here/t/private:1" && v1_asked >"$dir/asked" &&
 	    cat "$dir/asked" &&
 	    [ "$(grep "/v1/images" "$dir/asked" | grep -c "Basic $basic")" -eq \
 		"$(grep -c "/v1/images" "$dir/asked")" ] &&
@@ -58,9 +60,9 @@ decorated() {
 }
 ok "with TLS a standalone registry is told each time" decorated
 not_others() {
-	v1_forget https
+	v1_forget
 	! imgd pull -q "$here/t/dead-first:1" || return 1
-	v1_asked https >"$dir/asked" && cat "$dir/asked" &&
+	v1_asked >"$dir/asked" && cat "$dir/asked" &&
 	    ! grep -q "^$v1_other " "$dir/asked"
 }
 # An index with TLS means registries with TLS: there is none at that port.

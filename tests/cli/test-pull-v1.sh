@@ -175,4 +175,32 @@ gone() {
 }
 ok "with the layers goes what was remembered of them" gone
 
+# Both begin with the same bytes under other names.
+together() {
+	imgd pull -q --driver vfs "$here/t/xz:1" >"$dir/out1" 2>&1 &
+	one=$!
+	imgd pull -q --driver vfs "$here/t/plain-tar:1" >"$dir/out2" 2>&1 &
+	wait "$one" && wait $! &&
+	    [ "$(sql 'SELECT COUNT(*) FROM layers')" -eq 3 ] &&
+	    [ "$(n_dirs vfs)" -eq "$before" ] && return
+	cat "$dir/out1" "$dir/out2"
+	sql 'SELECT * FROM layers'
+	return 1
+}
+ok "two at once make each layer once" together
+killed() {
+	imgd pull -q --driver "$driver" "$here/t/dead-first:1" >/dev/null 2>&1 &
+	for _ in $(seq 200); do
+		[ "$(sql 'SELECT COUNT(*) FROM pulls')" -eq 0 ] || break
+		sleep 0.02
+	done
+	kill -9 "$(engine_pid)"
+	wait $!
+	imgd pull -q --driver "$driver" "$here/t/dead-first:1" &&
+	    imgd fsck --deep &&
+	    [ "$(find "$root/recipes" -type f | wc -l)" -eq 6 ] &&
+	    [ "$(sql 'SELECT COUNT(*) FROM layers')" -eq 6 ]
+}
+ok "after a kill nothing is left but what the next one makes" killed
+
 cli_end

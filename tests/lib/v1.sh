@@ -6,9 +6,9 @@
 #     make_tars               $dir/0.tar, 1.tar and 2.tar, base first
 #     v1_start [OPTION…]      sets v1_port, and v1_other, v1_dead, v1_files;
 #                             see tests/registry/v1-registry.py
-#     v1_asked [SCHEME]       what was asked since the last v1_forget: a line
+#     v1_asked                what was asked since the last v1_forget: a line
 #                             "PORT PATH HEADERS…" each
-#     v1_forget [SCHEME]
+#     v1_forget
 
 make_tars() {
 	python3 - "$dir" <<-'EOT'
@@ -36,8 +36,10 @@ v1_start() {
 	v1_other=$1 v1_dead=$2 v1_files=$3
 }
 
+v1_scheme=http # or https, with --tls
+
 v1_asked() {
-	curl -fsk --noproxy '*' "${1:-http}://127.0.0.1:$v1_port/_requests" |
+	curl -fsk --noproxy '*' "$v1_scheme://127.0.0.1:$v1_port/_requests" |
 	    python3 -c 'import json, sys
 for r in json.load(sys.stdin):
     print(r.pop("port"), r.pop("path"),
@@ -46,5 +48,5 @@ for r in json.load(sys.stdin):
 
 v1_forget() {
 	curl -fsk --noproxy '*' -X DELETE \
-	    "${1:-http}://127.0.0.1:$v1_port/_requests"
+	    "$v1_scheme://127.0.0.1:$v1_port/_requests"
 }
