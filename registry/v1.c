@@ -81,13 +81,18 @@ make_indexes(struct registry_session *s, struct v1 *v, struct imgd_error **err)
 		return no_memory(err);
 	for (i = 0; r >= 0 && i < s->n_endpoints; i++) {
 		const struct endpoint *e = &s->endpoints[i];
-		struct v1_place *p = &v->indexes[v->n_indexes++];
+		struct v1_place *p = &v->indexes[v->n_indexes];
 		cleanup_free char *root = is_hub && !e->is_mirror
 		    ? strdup(HUB_INDEX)
 		    : strndup(e->url, strlen(e->url) - strlen("/v2"));
 
 		if (root == NULL)
 			return no_memory(err);
+		/* A mirror of several registries could not tell which is
+		 * meant. */
+		if (e->query[0] != '\0')
+			continue;
+		v->n_indexes++;
 		r = v1_place_make(p, root, err);
 		p->is_mirror = e->is_mirror;
 		p->may_fall_back = e->may_fall_back && !is_hub;
