@@ -42,7 +42,7 @@ find_holder(unsigned long loop, char *ret, size_t size)
 	cleanup_closedir DIR *dir = NULL;
 	cleanup_free char *name = NULL;
 	char path[320];
-	struct dirent *de;
+	struct dirent *de = NULL;
 
 	ret[0] = '\0';
 	(void)snprintf(path, sizeof(path), "/sys/block/loop%lu/holders", loop);

@@ -22,6 +22,8 @@ const struct cmd cmds[] = {
 	    "[-a] [-q] [--driver D] [--compression gzip|zstd] "
 	    "[--retry N|forever] [--limit-rate RATE] [--json] NAME[:TAG]",
 	    "send an image to a registry" },
+	{ "search", cmd_search, "[--limit N] [--no-trunc] [--json] TERM",
+	    "look for images in a registry" },
 	{ "login", cmd_login, "[-u USER] [--password-stdin] [SERVER]",
 	    "keep credentials for a registry" },
 	{ "logout", cmd_logout, "[SERVER]", "forget them" },

@@ -54,6 +54,7 @@ struct job_type {
 extern const struct job_type job_types[];
 
 job_handler job_adopt, job_create, job_diff, job_fsck, job_login, job_migrate,
-    job_mount, job_pull, job_push, job_rm, job_rmi, job_tag, job_umount;
+    job_mount, job_pull, job_push, job_rm, job_rmi, job_search, job_tag,
+    job_umount;
 
 #endif

@@ -89,7 +89,10 @@ enum {
 	/* puller: str why, u32 ms: it waits before it asks again */
 	PULLER_RETRYING,
 	/* puller, for a login: str identity token, "" for none */
-	PULLER_LOGGED_IN
+	PULLER_LOGGED_IN,
+	/* puller, for a search: str name, str description, u64 stars, u32
+	 * whether it is official, u32 automated; then PULLER_RESOLVED */
+	PULLER_FOUND
 };
 
 /*

@@ -373,50 +373,78 @@ pull_find_flight(struct engine *e, struct driver *d, const char *chain_id)
 	return NULL;
 }
 
-/* Find the layer, or join who fetches it, or begin a flight. */
+static void
+take_flight(struct pull_layer *l, struct flight *f, enum layer_state state)
+{
+	l->flight = f;
+	l->state = state;
+	memcpy(l->key, f->key, sizeof(l->key));
+}
+
+/* Join who fetches the layer; false if nobody does. */
+static bool
+join_flight(struct pull *p, struct pull_layer *l)
+{
+	struct engine *e = p->engine;
+	struct flight *f;
+
+	pthread_mutex_lock(&e->mutex);
+	f = pull_find_flight(e, p->driver, l->chain_id);
+	if (f != NULL)
+		f->n_refs++;
+	pthread_mutex_unlock(&e->mutex);
+	if (f != NULL)
+		take_flight(l, f, LAYER_FOREIGN);
+	return f != NULL;
+}
+
+static int
+begin_flight(struct pull *p, struct pull_layer *l, struct imgd_error **err)
+{
+	struct engine *e = p->engine;
+	struct flight *f = calloc(1, sizeof(*f));
+	int r;
+
+	if (f == NULL)
+		return imgd_error_set(err, ENOMEM, "out of memory");
+	r = str_random_key(f->key, err);
+	if (r < 0) {
+		free(f);
+		return r;
+	}
+	f->driver = p->driver;
+	memcpy(f->chain_id, l->chain_id, DIGEST_STR_SIZE);
+	f->n_refs = 1;
+	pthread_mutex_lock(&e->mutex);
+	f->next = e->flights;
+	e->flights = f;
+	pthread_mutex_unlock(&e->mutex);
+	take_flight(l, f, LAYER_WAITING);
+	return 0;
+}
+
+/*
+ * Join who fetches the layer, or find it in the store, or begin a flight.  In
+ * this order: what is no longer in flight has come into the store; and nobody
+ * else begins one, since plan_mutex is held.
+ */
 static int
 plan_layer(struct pull *p, struct pull_layer *l, struct imgd_error **err)
 {
 	cleanup(layer_row_done) struct layer_row row = { 0 };
 	cleanup_error struct imgd_error *e = NULL;
-	struct engine *eng = p->engine;
-	struct flight *f;
 	int r;
 
-	r = tagstore_layer(eng->store->tags, driver_name(p->driver),
-	    l->chain_id, &row, &e);
-	if (r >= 0) {
-		memcpy(l->key, row.key, sizeof(l->key));
-		l->state = LAYER_PRESENT;
+	if (join_flight(p, l))
 		return 0;
-	}
-	if (r != -ENOENT)
+	r = tagstore_layer(p->engine->store->tags, driver_name(p->driver),
+	    l->chain_id, &row, &e);
+	if (r == -ENOENT)
+		return begin_flight(p, l, err);
+	if (r < 0)
 		return imgd_error_set(err, -r, "%s", imgd_error_msg(e));
-	pthread_mutex_lock(&eng->mutex);
-	f = pull_find_flight(eng, p->driver, l->chain_id);
-	if (f != NULL) {
-		f->n_refs++;
-		l->state = LAYER_FOREIGN;
-	} else {
-		f = calloc(1, sizeof(*f));
-		r = f == NULL ? -ENOMEM : str_random_key(f->key, NULL);
-		if (f != NULL && r >= 0) {
-			f->driver = p->driver;
-			memcpy(f->chain_id, l->chain_id, DIGEST_STR_SIZE);
-			f->n_refs = 1;
-			f->next = eng->flights;
-			eng->flights = f;
-			l->state = LAYER_WAITING;
-		} else {
-			free(f);
-			f = NULL;
-		}
-	}
-	pthread_mutex_unlock(&eng->mutex);
-	if (f == NULL)
-		return imgd_error_set(err, ENOMEM, "out of memory");
-	l->flight = f;
-	memcpy(l->key, f->key, sizeof(l->key));
+	memcpy(l->key, row.key, sizeof(l->key));
+	l->state = LAYER_PRESENT;
 	return 0;
 }
 

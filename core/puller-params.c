@@ -38,6 +38,8 @@ puller_params_put(struct message *m, const struct puller_params *p)
 	message_put_u32(m, p->n_attempts);
 	message_put_u64(m, p->max_bytes_per_s);
 	message_put_u32(m, p->is_login);
+	message_put_str(m, p->search);
+	message_put_u32(m, p->search_limit);
 	message_put_u32(m, (uint32_t)p->n_mirrors);
 	for (i = 0; i < p->n_mirrors; i++) {
 		message_put_str(m, p->mirrors[i].url);
@@ -111,6 +113,8 @@ puller_params_get(struct message *m, struct puller_params *ret,
 	p.n_attempts = message_get_u32(m);
 	p.max_bytes_per_s = message_get_u64(m);
 	p.is_login = message_get_u32(m) != 0;
+	get_string(m, &p.search);
+	p.search_limit = message_get_u32(m);
 	get_mirrors(m, &p);
 	get_list(m, &p.insecure, &p.n_insecure);
 	get_string(m, &p.ca_pem);
@@ -119,7 +123,8 @@ puller_params_get(struct message *m, struct puller_params *ret,
 	r = message_end(m, err);
 	if (r >= 0 &&
 	    (p.reference == NULL || p.platform == NULL ||
-		p.known_digest == NULL || p.username == NULL ||
+		p.known_digest == NULL || p.search == NULL ||
+		p.username == NULL ||
 		p.password == NULL || p.identity_token == NULL ||
 		p.mirrors == NULL || p.insecure == NULL ||
 		p.ca_pem == NULL || p.cert_pem == NULL ||
@@ -140,6 +145,7 @@ puller_params_done(struct puller_params *p)
 	free(p->reference);
 	free(p->platform);
 	free(p->known_digest);
+	free(p->search);
 	free(p->username);
 	if (p->password != NULL)
 		explicit_bzero(p->password, strlen(p->password));

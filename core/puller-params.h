@@ -27,6 +27,8 @@ struct puller_params {
 	uint32_t n_attempts;      /* of a request; PULLER_FOREVER */
 	uint64_t max_bytes_per_s; /* 0 = no limit */
 	bool is_login;      /* try the credentials instead of resolving */
+	char *search;       /* search for it instead; "" = no */
+	uint32_t search_limit;
 	struct puller_mirror *mirrors;
 	size_t n_mirrors;
 	char **insecure;

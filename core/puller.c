@@ -360,6 +360,35 @@ send_tag(void *ctx, const char *tag, struct imgd_error **err)
 }
 
 static int
+send_found(void *ctx, const struct registry_found *f, struct imgd_error **err)
+{
+	struct message m;
+
+	message_init(&m, PULLER_FOUND);
+	message_put_str(&m, f->name);
+	message_put_str(&m, f->description);
+	message_put_u64(&m, f->n_stars);
+	message_put_u32(&m, f->is_official);
+	message_put_u32(&m, f->is_automated);
+	return tell(ctx, &m, err);
+}
+
+static int
+search(struct puller *p, struct imgd_error **err)
+{
+	struct message m;
+	int r;
+
+	r = registry_search(p->session, p->params.search,
+	    p->params.search_limit, send_found, p, err);
+	if (r < 0)
+		return r;
+	message_init(&m, PULLER_RESOLVED);
+	message_put_str(&m, "");
+	return tell(p, &m, err);
+}
+
+static int
 login(struct puller *p, struct imgd_error **err)
 {
 	const char *token;
@@ -386,6 +415,8 @@ resolve(struct puller *p, struct imgd_error **err)
 
 	if (p->params.is_login)
 		return login(p, err);
+	if (p->params.search[0] != '\0')
+		return search(p, err);
 	if (p->params.wants_tags) {
 		r = registry_tags(p->session, send_tag, p, err);
 	} else {

@@ -97,11 +97,13 @@ registry_request_fill(struct job *job, const struct reference *ref,
 	ret->reference = reference_canonical(ref);
 	ret->platform = env_copy(job, "platform");
 	ret->known_digest = strdup("");
+	ret->search = strdup("");
 	ret->username = env_copy(job, "username");
 	ret->password = env_copy(job, "password");
 	ret->identity_token = env_copy(job, "identity-token");
 	ret->n_threads = 1;
 	if (ret->reference == NULL || ret->platform == NULL ||
+	    ret->search == NULL ||
 	    ret->known_digest == NULL || ret->username == NULL ||
 	    ret->password == NULL || ret->identity_token == NULL)
 		return no_memory(err);

@@ -11,6 +11,7 @@
 #define LIMIT_TOKEN_BYTES      (64u << 10) /* token server's answer */
 #define LIMIT_ERROR_BODY_BYTES (64u << 10) /* body of an HTTP error */
 #define LIMIT_TAGS_BYTES       (4u << 20)  /* a page of tags/list */
+#define LIMIT_SEARCH_BYTES     (1u << 20)  /* a search's answer */
 #define LIMIT_JSON_DEPTH       64
 #define LIMIT_JSON_VALUES      20000
 #define LIMIT_HEADER_BYTES     (64u << 10) /* all headers of an answer */

@@ -218,6 +218,25 @@ int registry_layer(struct registry_session *s,
 int registry_login(struct registry_session *s,
     const char **ret_identity_token, struct imgd_error **err);
 
+/* ---- search ---- */
+
+/* A repository that was found.  Strings are the caller's until the callback
+ * returns. */
+struct registry_found {
+	const char *name, *description;
+	uint64_t n_stars;
+	bool is_official, is_automated;
+};
+
+/* Nonzero stops; a negative code needs *err set. */
+typedef int registry_found_cb(void *ctx, const struct registry_found *f,
+    struct imgd_error **err);
+
+/* Ask the registry of the session for up to limit repositories. */
+int registry_search(struct registry_session *s, const char *term,
+    unsigned limit, registry_found_cb *cb, void *ctx,
+    struct imgd_error **err);
+
 /* ---- tags ---- */
 
 /* One tag.  Nonzero stops; a negative code needs *err set. */

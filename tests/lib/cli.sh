@@ -169,11 +169,8 @@ cli_end() {
 	wait_for_engine
 	result $? "the engine ends by itself"
 	grep -F " $dir" /proc/self/mountinfo >"$dir/leaks"
-	for fd in /proc/[0-9]*/fd/*; do
-		case $(readlink "$fd" 2>/dev/null) in
-		"$root"/*) echo "descriptor $fd" >>"$dir/leaks" ;;
-		esac
-	done
+	find /proc/[0-9]*/fd -lname "$root/*" -printf 'descriptor %p\n' \
+	    2>/dev/null >>"$dir/leaks"
 	list_devices >>"$dir/leaks"
 	[ ! -s "$dir/leaks" ]
 	result $? "no mount, no device and no process is left"

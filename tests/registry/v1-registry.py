@@ -24,7 +24,7 @@ import ssl
 import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 CUT = 70000
 options = {"tls": None, "user": None}
@@ -355,6 +355,26 @@ class Handler(BaseHTTPRequestHandler):
         return {"ancestry": self.ancestry, "json": self.json,
                 "layer": self.layer}[what](fault, n)
 
+    def search(self, query):
+        """Three results, or what the term says; the last has long words."""
+        term = query["q"][0]
+        results = [{"name": "t/" + term, "description": "d\x1b[31m",
+                    "star_count": 7, "is_official": True},
+                   {"name": "two"},
+                   {"name": "three", "description": "\u00e4" * 60,
+                    "star_count": 1, "is_official": False}]
+        if term == "nothing":
+            results = []
+        if term == "nameless":
+            results = [{"description": "x"}]
+        if term == "huge":
+            results = [{"name": "x" * 2000000}]
+        body = {"query": term, "num_results": len(results),
+                "results": results}
+        if term == "list":
+            body = []
+        self.reply(200, dump(body))
+
     def do_GET(self):
         if self.path == "/_requests":
             with lock:
@@ -367,6 +387,10 @@ class Handler(BaseHTTPRequestHandler):
                 ("X-Docker-Registry-Standalone", "True")])
         if parts[:2] == ["v1", "repositories"] and len(parts) > 3:
             return self.repository(parts[2:])
+        if parts == ["v1", "users", ""]:
+            return self.reply(200 if self.is_user() else 401, b"")
+        if parts == ["v1", "search"]:
+            return self.search(parse_qs(urlsplit(self.path).query))
         if parts[:2] == ["v1", "images"] and len(parts) == 4:
             return self.image(*parts[2:])
         return self.reply(404, b"<h1>Not Found</h1>",
