@@ -78,7 +78,7 @@ expect_near() {
 
 sound() {
 	imgd fsck --deep || return 1
-	[ "$(sqlite3 "$root/imgd.db" 'SELECT COUNT(*) FROM layers')" -eq \
+	[ "$(sql 'SELECT COUNT(*) FROM layers')" -eq \
 	    "$(ls "$root/recipes" | wc -l)" ]
 }
 listing() {

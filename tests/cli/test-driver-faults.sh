@@ -29,7 +29,7 @@ faulty() {
 }
 
 n_layers() {
-	sqlite3 "$root/imgd.db" 'SELECT COUNT(*) FROM layers'
+	sql 'SELECT COUNT(*) FROM layers'
 }
 
 # Directories of layers, whole or half-made, wherever a driver has them.

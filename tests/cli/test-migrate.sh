@@ -52,7 +52,7 @@ there_and_back() { # A B
 # Only what rows name is there.
 sound() {
 	imgd fsck --deep || return 1
-	[ "$(sqlite3 "$root/imgd.db" 'SELECT COUNT(*) FROM layers')" -eq \
+	[ "$(sql 'SELECT COUNT(*) FROM layers')" -eq \
 	    "$(ls "$root/recipes" | wc -l)" ]
 }
 

@@ -20,7 +20,7 @@ has() { # PATTERN COMMAND…
 	grep -Eq -- "$pattern" "$dir/said" || { cat "$dir/said"; return 1; }
 }
 layers() {
-	[ "$(sqlite3 "$root/imgd.db" 'SELECT COUNT(*) FROM layers')" -eq "$1" ]
+	[ "$(sql 'SELECT COUNT(*) FROM layers')" -eq "$1" ]
 }
 
 ok "all tags" imgd pull -q -a app

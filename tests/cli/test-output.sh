@@ -84,11 +84,11 @@ ok "a store that others may write is refused" status 1 'others may write' \
     imgd images
 chmod 700 "$root"
 wait_for_engine
-sqlite3 "$root/imgd.db" 'PRAGMA user_version = 99'
+sql 'PRAGMA user_version = 99'
 ok "a newer store is refused by name" status 1 'newer imgd' imgd images
 ok "also by an engine" status 1 'newer imgd' imgd tag a b
 # A store of the first version is brought up to date.
-sqlite3 "$root/imgd.db" 'DROP TABLE containers; DROP TABLE partial_marks;
+sql 'DROP TABLE containers; DROP TABLE partial_marks;
     DROP TABLE partials; DROP TABLE rates; DROP TABLE v1_layers;
     DROP INDEX image_layers_blob; ALTER TABLE mounts DROP COLUMN kind; PRAGMA user_version = 1'
 refused_older() {

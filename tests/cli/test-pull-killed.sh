@@ -27,7 +27,7 @@ registry_push "$dir/oci:2" library/other:1 || exit 99
 sound() {
 	imgd fsck --deep >"$dir/fsck" || { cat "$dir/fsck"; return 1; }
 	[ -z "$(ls "$root/spool")" ] || { ls "$root/spool"; return 1; }
-	rows=$(sqlite3 "$root/imgd.db" "SELECT COUNT(*) FROM layers")
+	rows=$(sql "SELECT COUNT(*) FROM layers")
 	recipes=$(ls "$root/recipes" | wc -l)
 	[ "$rows" -eq "$recipes" ] || {
 		echo "$rows rows, $recipes recipes"
@@ -50,7 +50,7 @@ killed() { # DRIVER MS WHO
 	sound || return 1
 	imgd rmi victim:1 >/dev/null || return 1
 	[ -z "$(ls "$root/recipes")" ] &&
-	    [ "$(sqlite3 "$root/imgd.db" 'SELECT COUNT(*) FROM layers')" = 0 ]
+	    [ "$(sql 'SELECT COUNT(*) FROM layers')" = 0 ]
 }
 
 n=0

@@ -14,7 +14,6 @@ there=127.0.0.1:$registry_port
 "$lib/make-oci.py" "$dir/oci" 1 "$dir/0.tar" "$dir/1.tar" "$dir/2.tar"
 registry_push "$dir/oci:1" t/two:1 || exit 99
 
-sql() { sqlite3 "$root/imgd.db" "$1"; }
 asked() { curl -fs "http://$here/_requests" | tr ',' '\n'; }
 forget() { curl -fs -X DELETE "http://$here/_requests"; }
 

@@ -12,7 +12,6 @@ registry_start "$dir/registry" || exit 99
 registry_push "$dir/oci:1" t/two:1 || exit 99
 two=127.0.0.1:$registry_port/t/two:1
 
-sql() { sqlite3 "$root/imgd.db" "$1"; }
 n_dirs() { find "$root/drivers/$1" -mindepth 1 -maxdepth 1 -type d | wc -l; }
 fetched() { v1_asked | grep -c '/layer'; }
 

@@ -73,7 +73,7 @@ ok "layers of another repository are mounted from there" from_there
 
 imgd tag source:1 "$there/zstd/image:1"
 as_zstd() {
-	sqlite3 "$root/imgd.db" 'DELETE FROM sources'
+	sql 'DELETE FROM sources'
 	imgd push -q --compression zstd "$there/zstd/image:1" || return 1
 	raw --raw "docker://$there/zstd/image:1" >"$dir/manifest"
 	[ "$(grep -o 'tar+zstd' "$dir/manifest" | wc -l)" -eq 2 ]
@@ -111,7 +111,7 @@ damaged() {
 	grep -Eq 'f7|diff_id' "$dir/shown" || return 1
 	imgd rmi "$there/damaged/image:1" >/dev/null
 }
-sqlite3 "$root/imgd.db" 'DELETE FROM sources'
+sql 'DELETE FROM sources'
 ok "a damaged layer is not pushed" damaged
 
 cli_end

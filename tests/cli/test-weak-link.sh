@@ -14,10 +14,6 @@ start() { # OPTION…
 	name=127.0.0.1:$weak_port/weak
 }
 
-sql() {
-	sqlite3 -cmd '.timeout 5000' "$root/imgd.db" "$1"
-}
-
 is_exact() { # IMAGE
 	imgd fsck --deep || return
 	imgd images -q "$1" | grep -q . || return

@@ -9,6 +9,7 @@
 #                                 matches PATTERN, and leaves the store as it was
 #     imgd …                      the program on the test's own store
 #     use_mirror PORT             plain names come from that registry
+#     sql TEXT                    run on the store's database
 #     cli_end                     the last line of each test
 #
 # $dir is the fresh directory, $root the store; $drivers are those to try, and
@@ -52,6 +53,11 @@ imgd() {
 	"$program" --root "$root" --config "$dir/daemon.json" "$@" </dev/null
 }
 
+# The store's database, which an engine may be writing.
+sql() {
+	sqlite3 -cmd '.timeout 5000' "$root/imgd.db" "$1"
+}
+
 use_mirror() {
 	configure "\"registry-mirrors\": [ \"http://127.0.0.1:$1\" ]"
 }
@@ -84,9 +90,8 @@ snapshot() {
 	    -not -name '*lock' -not -name sock \
 	    \( -type d -printf '%P/\n' -o -printf '%P %y %s\n' \) | sort
 	imgd images --no-trunc --digests
-	[ ! -e "$root/imgd.db" ] || sqlite3 -cmd '.timeout 5000' \
-	    "$root/imgd.db" 'SELECT COUNT(*) FROM pulls;
-	    SELECT key, state FROM layers ORDER BY key' 
+	[ ! -e "$root/imgd.db" ] || sql 'SELECT COUNT(*) FROM pulls;
+	    SELECT key, state FROM layers ORDER BY key'
 	grep -F " $dir" /proc/self/mountinfo
 }
 
