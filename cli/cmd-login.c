@@ -69,18 +69,21 @@ ask(const char *question, bool is_secret)
 {
 	struct termios old, quiet;
 	char *answer;
+	bool is_quiet = is_secret && tcgetattr(STDIN_FILENO, &old) == 0;
 
-	(void)fputs(question, stderr);
-	if (is_secret && tcgetattr(STDIN_FILENO, &old) == 0) {
+	/* Before the question: whoever is quick must not be seen. */
+	if (is_quiet) {
 		quiet = old;
 		quiet.c_lflag &= ~(tcflag_t)ECHO;
-		(void)tcsetattr(STDIN_FILENO, TCSAFLUSH, &quiet);
-		answer = read_line();
-		(void)tcsetattr(STDIN_FILENO, TCSAFLUSH, &old);
-		(void)fputc('\n', stderr);
-		return answer;
+		(void)tcsetattr(STDIN_FILENO, TCSADRAIN, &quiet);
 	}
-	return read_line();
+	(void)fputs(question, stderr);
+	answer = read_line();
+	if (is_quiet) {
+		(void)tcsetattr(STDIN_FILENO, TCSADRAIN, &old);
+		(void)fputc('\n', stderr);
+	}
+	return answer;
 }
 
 /* All of stdin but a line's end at its end; malloc'ed. */
