@@ -9,6 +9,7 @@
 #     weak_start OPTION…          weak-registry.py: sets weak_port; new log
 #     weak_stop                   in a trap, too
 #     weak_sent BLOB              bytes of all answers with it
+#     weak_resumed BLOB MIN MAX   whether the last answer began between these
 #     weak_size BLOB              bytes of it that the store has
 #     weak_has BLOB BYTES         whether it has so many
 #     weak_killed_at BLOB BYTES PULL-ARGUMENT…
@@ -70,6 +71,11 @@ weak_blob() {
 weak_sent() {
 	awk -v blob="$1" '$1 == blob { n += $3 } END { print n + 0 }' \
 	    "$weak_dir/log"
+}
+
+weak_resumed() {
+	awk -v blob="$1" -v min="$2" -v max="$3" '$1 == blob { first = $2 }
+	    END { exit !(first >= min && first <= max) }' "$weak_dir/log"
 }
 
 weak_size() {
