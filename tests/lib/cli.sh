@@ -173,6 +173,8 @@ list_devices() {
 cli_end() {
 	wait_for_engine
 	result $? "the engine ends by itself"
+	# Its workers hold this one, and are on their way out.
+	[ ! -e "$root/workers.lock" ] || flock -w 20 "$root/workers.lock" true
 	grep -F " $dir" /proc/self/mountinfo >"$dir/leaks"
 	find /proc/[0-9]*/fd -lname "$root/*" -printf 'descriptor %p\n' \
 	    2>/dev/null >>"$dir/leaks"
