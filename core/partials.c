@@ -85,8 +85,8 @@ add_item(void *ctx, const struct partial_row *row)
 static int
 list_items(struct store *s, struct items *all, struct imgd_error **err)
 {
-	int r;
 	cleanup_error struct imgd_error *e = NULL;
+	int r;
 
 	all->dir_fd = fs_open_dir(s->root_fd, DIR_NAME, &e);
 	if (all->dir_fd == -ENOENT)

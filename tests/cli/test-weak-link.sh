@@ -96,7 +96,8 @@ damage "$ten" 5 1
 ok "a damage before every mark costs the whole" imgd pull -q --retry 3 \
     "$name:ten"
 ok "but no more" is_exact "$name:ten"
-wait_for weak_resumed "$ten" 0 0
+wait_for grep -qx "$ten 0 $(stat -c %s "$dir/oci/blobs/sha256/${ten#sha256:}")" \
+    "$dir/log"
 result $? "it began anew"
 imgd rmi "$name:ten" >/dev/null
 
