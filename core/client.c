@@ -176,6 +176,9 @@ send_request(int sock, const struct job_request *q, struct imgd_error **err)
 		message_put_str(&m, q->env[i][0]);
 		message_put_str(&m, q->env[i][1]);
 	}
+	message_put_u32(&m, (uint32_t)q->n_fds);
+	for (i = 0; i < q->n_fds; i++)
+		message_put_fd(&m, q->fds[i]);
 	return message_send(sock, &m, err);
 }
 

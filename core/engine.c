@@ -9,36 +9,22 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <sys/file.h>
-#include <sys/prctl.h>
 #include <sys/signalfd.h>
-#include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "core/containers.h"
+#include "core/door.h"
 #include "core/engine.h"
 #include "core/exec.h"
-#include "core/job.h"
 #include "core/lock.h"
 #include "core/mount.h"
 #include "core/partials.h"
-#include "core/protocol.h"
 #include "core/pull.h"
 #include "lib/cleanup.h"
 #include "lib/fs-at.h"
 #include "lib/log.h"
-#include "lib/message.h"
 
 #define LOG_ENGINE "engine"
-
-/* A client's connection, on its way to its thread. */
-struct connection {
-	struct engine *engine;
-	int sock;
-};
 
 bool
 engine_is_ending(struct engine *e)
@@ -70,178 +56,24 @@ engine_leave(struct engine *e)
 	pthread_mutex_unlock(&e->mutex);
 }
 
-/* ---- jobs ---- */
-
-static void
-job_free(struct job *job)
+int
+engine_thread(struct engine *e, void *(*run)(void *), void *arg,
+    struct imgd_error **err)
 {
-	size_t i;
-
-	for (i = 0; i < job->n_args; i++)
-		free(job->args[i]);
-	for (i = 0; i < job->n_env; i++) {
-		free(job->env[i].key);
-		free(job->env[i].value);
-	}
-	free(job->args);
-	free(job->env);
-	free(job->name);
-	strbuf_done(&job->result);
-	close_fd(&job->sock);
-}
-
-static int
-parse_job(struct message *m, struct job *job, struct imgd_error **err)
-{
-	uint32_t i, n;
-
-	if (m->type != JOB_RUN)
-		return imgd_error_set(err, IMGD_E_PROTOCOL,
-		    "unexpected message %u", (unsigned int)m->type);
-	job->name = strdup(message_get_str(m));
-	n = message_get_u32(m);
-	if (n > JOB_MAX_ARGS)
-		return imgd_error_set(err, IMGD_E_LIMIT,
-		    "more than %d arguments", JOB_MAX_ARGS);
-	job->args = calloc((size_t)n + 1, sizeof(*job->args));
-	for (i = 0; job->args != NULL && i < n; i++, job->n_args++)
-		if ((job->args[i] = strdup(message_get_str(m))) == NULL)
-			break;
-	n = message_get_u32(m);
-	if (n > JOB_MAX_ARGS)
-		return imgd_error_set(err, IMGD_E_LIMIT,
-		    "more than %d variables", JOB_MAX_ARGS);
-	job->env = calloc((size_t)n + 1, sizeof(*job->env));
-	for (i = 0; job->env != NULL && i < n; i++, job->n_env++) {
-		job->env[i].key = strdup(message_get_str(m));
-		job->env[i].value = strdup(message_get_str(m));
-		if (job->env[i].key == NULL || job->env[i].value == NULL) {
-			job->n_env++;
-			break;
-		}
-	}
-	if (job->name == NULL || job->args == NULL || job->env == NULL)
-		return imgd_error_set(err, ENOMEM, "out of memory");
-	return message_end(m, err);
-}
-
-static int
-run_job(struct job *job, struct imgd_error **err)
-{
-	const struct job_type *t;
-
-	for (t = job_types; t->name != NULL; t++)
-		if (strcmp(t->name, job->name) == 0)
-			break;
-	if (t->name == NULL)
-		return imgd_error_set(err, EINVAL, "no such job: %s",
-		    job->name);
-	if (job->n_args < t->min_args || job->n_args > t->max_args)
-		return imgd_error_set(err, EINVAL,
-		    "job %s: wrong number of arguments", job->name);
-	log_debug(LOG_ENGINE, "job %s begins", job->name);
-	return t->run(job, err);
-}
-
-/* Only who may enter ROOT reaches the socket; check all the same. */
-static int
-check_peer(int sock, struct imgd_error **err)
-{
-	struct ucred cred;
-	socklen_t len = sizeof(cred);
-
-	if (getsockopt(sock, SOL_SOCKET, SO_PEERCRED, &cred, &len) < 0)
-		return imgd_error_set(err, errno, "peer: %s", strerror(errno));
-	if (cred.uid != 0 && cred.uid != geteuid())
-		return imgd_error_set(err, EPERM, "user %u may not use this",
-		    (unsigned int)cred.uid);
-	return 0;
-}
-
-static void
-send_end(struct job *job, int r, struct imgd_error *e)
-{
-	struct message m;
-
-	if (r == -IMGD_E_GOING) {
-		message_init(&m, JOB_GOING);
-	} else if (r < 0) {
-		message_init(&m, JOB_FAILED);
-		message_put_error(&m, e);
-	} else {
-		message_init(&m, JOB_DONE);
-		message_put_str(&m, job->result.data);
-	}
-	(void)message_send(job->sock, &m, NULL);
-}
-
-static void *
-job_thread(void *arg)
-{
-	cleanup_error struct imgd_error *err = NULL;
-	cleanup(message_done) struct message m;
-	struct connection *c = arg;
-	struct engine *e = c->engine;
-	struct job job = { .engine = e, .sock = c->sock,
-		.result = STRBUF_INIT };
-	int r;
-
-	free(c);
-	message_init(&m, 0);
-	r = message_set_timeout(job.sock, PROTOCOL_TIMEOUT_S, &err);
-	if (r >= 0)
-		r = check_peer(job.sock, &err);
-	if (r >= 0)
-		r = message_recv(job.sock, PROTOCOL_MAX_BYTES, &m, &err);
-	if (r > 0 && engine_is_ending(e)) {
-		send_end(&job, -IMGD_E_GOING, NULL);
-	} else if (r != 0) {
-		if (r > 0)
-			r = parse_job(&m, &job, &err);
-		if (r >= 0)
-			r = run_job(&job, &err);
-		if (r < 0)
-			log_debug(LOG_ENGINE, "job failed: %s",
-			    imgd_error_msg(err));
-		send_end(&job, r, err);
-	}
-	job_free(&job);
-	message_done(&m);
-	imgd_error_free(err);
-	err = NULL;
-	engine_leave(e);
-	return NULL;
-}
-
-static void
-accept_client(struct engine *e)
-{
-	cleanup_close int sock = accept4(e->listen_fd, NULL, NULL,
-	    SOCK_CLOEXEC);
-	struct connection *c;
 	pthread_attr_t attr;
 	pthread_t thread;
 	int r;
 
-	if (sock < 0)
-		return;
-	c = malloc(sizeof(*c));
-	if (c == NULL)
-		return;
-	*c = (struct connection) { e, sock };
 	engine_enter(e);
 	(void)pthread_attr_init(&attr);
 	(void)pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
 	(void)pthread_attr_setstacksize(&attr, ENGINE_THREAD_STACK);
-	r = pthread_create(&thread, &attr, job_thread, c);
+	r = pthread_create(&thread, &attr, run, arg);
 	(void)pthread_attr_destroy(&attr);
-	if (r != 0) {
-		log_warn("thread: %s, ignoring a client", strerror(r));
-		free(c);
-		engine_leave(e);
-		return;
-	}
-	(void)take_fd(&sock);
+	if (r == 0)
+		return 0;
+	engine_leave(e);
+	return imgd_error_set(err, r, "thread: %s", strerror(r));
 }
 
 /* ---- the main loop ---- */
@@ -299,22 +131,19 @@ main_loop(struct engine *e)
 		n = poll(p, 3, n_jobs == 0 ? ENGINE_IDLE_MS : -1);
 		if (n == 0 && count_jobs(e) == 0) {
 			set_ending(e);
-			(void)unlinkat(e->store->root_fd, "sock", 0);
-			/* Who connected by now is in the queue. */
-			while (poll(p, 1, 0) > 0)
-				accept_client(e);
+			door_close(e);
 			continue;
 		}
 		if (p[2].revents & POLLIN) {
 			log_debug(LOG_ENGINE, "told to end by a signal");
 			drain(e->signal_fd);
 			set_ending(e);
-			(void)unlinkat(e->store->root_fd, "sock", 0);
+			door_close(e);
 		}
 		if (p[1].revents & POLLIN)
 			drain(e->wake_fd);
 		if (p[0].revents & POLLIN)
-			accept_client(e);
+			door_accept(e);
 		exec_serve(e);
 	}
 }
@@ -402,34 +231,6 @@ engine_reap(struct engine *e, struct imgd_error **err)
 }
 
 /* ---- start and end ---- */
-
-static int
-open_socket(struct engine *e, struct imgd_error **err)
-{
-	struct sockaddr_un addr = { .sun_family = AF_UNIX };
-	char dir[32];
-	int fd;
-
-	if (unlinkat(e->store->root_fd, "sock", 0) < 0 && errno != ENOENT)
-		return imgd_error_set(err, errno, "sock: %s", strerror(errno));
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (fd < 0)
-		return imgd_error_set(err, errno, "socket: %s",
-		    strerror(errno));
-	/* ROOT's own path may be longer than sun_path. */
-	(void)snprintf(addr.sun_path, sizeof(addr.sun_path), "%s/sock",
-	    fs_fd_path(e->store->root_fd, dir));
-	if (bind(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0 ||
-	    fchmodat(e->store->root_fd, "sock", 0600, 0) < 0 ||
-	    listen(fd, 128) < 0) {
-		int code = errno;
-
-		close_fd(&fd);
-		return imgd_error_set(err, code, "sock: %s", strerror(code));
-	}
-	e->listen_fd = fd;
-	return 0;
-}
 
 static int
 open_fds(struct engine *e, struct imgd_error **err)
@@ -533,7 +334,7 @@ start(struct engine *e, const char *root, struct imgd_error **err)
 	if (r >= 0)
 		r = lock_describe(e->lock_fd, e->store->root, err);
 	if (r >= 0)
-		r = open_socket(e, err);
+		r = door_open(e, err);
 	return r;
 }
 

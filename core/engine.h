@@ -83,6 +83,11 @@ int engine_reap(struct engine *e, struct imgd_error **err);
 void engine_enter(struct engine *e);
 void engine_leave(struct engine *e);
 
+/* Start a detached thread that has entered; run must end with
+ * engine_leave(). */
+int engine_thread(struct engine *e, void *(*run)(void *), void *arg,
+    struct imgd_error **err);
+
 /* Whether the engine was told to end. */
 bool engine_is_ending(struct engine *e);
 
