@@ -16,9 +16,21 @@
 /* Exit status of wrong usage; a verb returns it after usage_error. */
 #define EXIT_USAGE 2
 
+/* Where a daemon listens unless it is told otherwise. */
+#define CLI_DEFAULT_HOST "/run/imgd.sock"
+
+/* What stands before the verb. */
+struct globals {
+	const char *root, *config, *host; /* NULL: not given */
+	const char *opts[64]; /* of the drivers, "KEY=VALUE" */
+	size_t n_opts;
+};
+
 struct cli {
+	const struct globals *globals;
 	struct config config;
 	const char *root;
+	const char *host; /* a socket's path; NULL: not given */
 	const struct cmd *cmd; /* the verb that runs */
 };
 
@@ -33,9 +45,16 @@ struct cmd {
 
 extern const struct cmd cmds[]; /* ended by a NULL name */
 
-cmd_fn cmd_adopt, cmd_create, cmd_diff, cmd_driver, cmd_fsck, cmd_help,
-    cmd_history, cmd_images, cmd_info, cmd_login, cmd_logout, cmd_search, cmd_inspect, cmd_migrate, cmd_mount,
-    cmd_pull, cmd_push, cmd_rm, cmd_rmi, cmd_tag, cmd_umount, cmd_version;
+cmd_fn cmd_adopt, cmd_create, cmd_daemon, cmd_diff, cmd_driver, cmd_fsck,
+    cmd_help, cmd_history, cmd_images, cmd_info, cmd_inspect, cmd_login,
+    cmd_logout, cmd_migrate, cmd_mount, cmd_pull, cmd_push, cmd_rm, cmd_rmi,
+    cmd_search, cmd_tag, cmd_umount, cmd_version;
+
+/* ---- main.c ---- */
+
+/* The configuration file and what was said beside it; ret: zeroed before. */
+int cli_read_config(const struct cli *cli, struct config *ret,
+    struct imgd_error **err);
 
 /* ---- usage.c ---- */
 
