@@ -58,7 +58,12 @@ int cli_read_config(const struct cli *cli, struct config *ret,
 
 /* ---- usage.c ---- */
 
-/* One option of a verb: takes a value if value is not NULL. */
+/* More of one option are refused. */
+#define OPTION_LIST_MAX 32
+
+/* One option of a verb: takes a value if value is not NULL.  With a flag as
+ * well it may be given several times: value is then the first of
+ * OPTION_LIST_MAX + 1 pointers, all NULL. */
 struct option_spec {
 	char letter;          /* 0: none */
 	const char *name;     /* without "--" */
@@ -75,6 +80,14 @@ struct option_spec {
  */
 int parse_options(struct cli *cli, int argc, char **argv,
     const struct option_spec *specs, int min, int max, int *ret_n);
+
+/*
+ * Filters as the API takes them, of those that --filter gave: KEY=VALUE each.
+ *
+ * list: ended by NULL.  *ret_json: malloc'ed; NULL if there are none.
+ */
+int filters_from_options(const char *const *list, char **ret_json,
+    struct imgd_error **err);
 
 /* "imgd: VERB: text" and the verb's usage on stderr; returns EXIT_USAGE. */
 int usage_error(const struct cli *cli, const char *fmt, ...)

@@ -30,7 +30,8 @@ const struct cmd cmds[] = {
 	{ "adopt", cmd_adopt, "[--driver D] [-q] [--json] DIR [IMAGE...]",
 	    "take over images of Docker or podman" },
 	{ "images", cmd_images,
-	    "[-q] [--digests] [--no-trunc] [--json] [NAME[:TAG]]",
+	    "[-a] [-q] [--digests] [--no-trunc] [-f KEY=VALUE] "
+	    "[--format FORMAT] [--json] [NAME[:TAG]]",
 	    "list images" },
 	{ "inspect", cmd_inspect, "IMAGE...", "tell everything about images" },
 	{ "history", cmd_history, "[-q] [--no-trunc] [--json] IMAGE",

@@ -55,4 +55,7 @@
 /* Names of containers. */
 #define LIMIT_CONTAINER_NAME_BYTES 128
 
+/* Callers of the API. */
+#define LIMIT_FILTERS_BYTES (32u << 10) /* a filters parameter */
+
 #endif
