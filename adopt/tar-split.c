@@ -8,7 +8,7 @@
 #include <unistd.h>
 
 #include "adopt/base64.h"
-#include "adopt/beneath.h"
+#include "lib/beneath.h"
 #include "adopt/tar-split.h"
 #include "lib/cleanup.h"
 #include "lib/inflate.h"
