@@ -29,6 +29,12 @@ const struct cmd cmds[] = {
 	{ "logout", cmd_logout, "[SERVER]", "forget them" },
 	{ "adopt", cmd_adopt, "[--driver D] [-q] [--json] DIR [IMAGE...]",
 	    "take over images of Docker or podman" },
+	{ "save", cmd_save,
+	    "[-o FILE|DIR/] [--format docker|oci] [--driver D] IMAGE...",
+	    "write images to an archive" },
+	{ "load", cmd_load,
+	    "[-q] [--driver D] [--platform P] [-i FILE|DIR] [--json]",
+	    "load images from an archive" },
 	{ "images", cmd_images,
 	    "[-a] [-q] [--digests] [--no-trunc] [-f KEY=VALUE] "
 	    "[--format FORMAT] [--json] [NAME[:TAG]]",

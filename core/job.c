@@ -31,6 +31,8 @@ const struct job_type job_types[] = {
 	{ "fsck", job_fsck, 0, 0 },
 	{ "migrate", job_migrate, 0, JOB_MAX_ARGS },
 	{ "adopt", job_adopt, 1, JOB_MAX_ARGS },
+	{ "load", job_load, 0, 0 },
+	{ "save", job_save, 1, JOB_MAX_ARGS },
 	{ NULL, NULL, 0, 0 },
 };
 

@@ -109,3 +109,71 @@ layer_pack(struct engine *e, struct driver *d, const char *key, int out_fd,
 	}
 	return driver_put(d, key, IMGD_GET_TREE, err);
 }
+
+/* ---- beside the caller ---- */
+
+static void *
+pack_thread(void *arg)
+{
+	struct packing *k = arg;
+
+	k->result = layer_pack(k->engine, k->driver, k->key, k->out_fd,
+	    k->diff_id, &k->error);
+	close_fd(&k->out_fd);
+	return NULL;
+}
+
+int
+packing_start(struct packing *k, struct engine *e, struct driver *d,
+    const char *key, int *ret_fd, struct imgd_error **err)
+{
+	pthread_attr_t attr;
+	int fds[2], r;
+
+	if (pipe2(fds, O_CLOEXEC) < 0)
+		return imgd_error_set(err, errno, "pipe: %s", strerror(errno));
+	*k = (struct packing) { .engine = e, .driver = d, .key = key,
+		.out_fd = fds[1] };
+	(void)pthread_attr_init(&attr);
+	(void)pthread_attr_setstacksize(&attr, ENGINE_THREAD_STACK);
+	r = pthread_create(&k->thread, &attr, pack_thread, k);
+	(void)pthread_attr_destroy(&attr);
+	if (r != 0) {
+		close_fd(&fds[0]);
+		close_fd(&k->out_fd);
+		return imgd_error_set(err, r, "thread: %s", strerror(r));
+	}
+	k->is_running = true;
+	*ret_fd = fds[0];
+	return 0;
+}
+
+static void
+join(struct packing *k)
+{
+	if (k->is_running)
+		(void)pthread_join(k->thread, NULL);
+	k->is_running = false;
+}
+
+int
+packing_wait(struct packing *k, const char *diff_id, struct imgd_error **err)
+{
+	join(k);
+	if (k->result < 0)
+		return imgd_error_set(err, -k->result, "%s",
+		    imgd_error_msg(k->error));
+	if (strcmp(k->diff_id, diff_id) != 0)
+		return imgd_error_set(err, IMGD_E_DIGEST,
+		    "diff_id mismatch: the config says %s, the tar has %s",
+		    diff_id, k->diff_id);
+	return 0;
+}
+
+void
+packing_done(struct packing *k)
+{
+	join(k);
+	imgd_error_free(k->error);
+	k->error = NULL;
+}

@@ -81,12 +81,22 @@ dir_clone(const char *path, int *ret_fd, struct imgd_error **err)
 {
 	cleanup_close int dir_fd = open(path,
 	    O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	int fd;
 
 	if (dir_fd < 0)
 		return imgd_error_set(err, errno, "%s", strerror(errno));
-	fd = clone_below(dir_fd);
-	*ret_fd = fd >= 0 ? fd : take_fd(&dir_fd);
+	return dir_clone_fd(dir_fd, ret_fd, err);
+}
+
+int
+dir_clone_fd(int dir_fd, int *ret_fd, struct imgd_error **err)
+{
+	int fd = clone_below(dir_fd);
+
+	if (fd < 0)
+		fd = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0)
+		return imgd_error_set(err, errno, "%s", strerror(errno));
+	*ret_fd = fd;
 	return 0;
 }
 

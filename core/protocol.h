@@ -171,6 +171,24 @@ enum {
 	MOUNTER_FAILED
 };
 
+/* ---- engine and loader, which is a pull's source for one image ---- */
+enum {
+	/* engine, first: u32 LOADER_*, u32 layers at once, u32 index of the
+	 * image, u64 most bytes of a copy, str platform; fds: archive, and for
+	 * a list a scratch file */
+	LOADER_START = 450,
+	/* loader: str id ("": an old image without), u32 whether it has a
+	 * manifest */
+	LOADER_IMAGE,
+	/* loader: str, a name of the image before, as it is written there */
+	LOADER_NAME,
+	/* loader: u32 whether the archive is in the scratch file now; the list
+	 * is complete */
+	LOADER_LISTED
+};
+#define LOADER_LIST 1u
+#define LOADER_PULL 2u
+
 /* ---- engine and unpacker ---- */
 enum {
 	/* worker, first */

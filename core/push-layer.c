@@ -99,64 +99,28 @@ find(struct push *p, size_t i, struct imgd_error **err)
 
 /* ---- packing beside the upload ---- */
 
-/* A packer at work, on a thread that waits for it. */
-struct packing {
+/* One layer on its way, and the packer that writes its tar. */
+struct upload {
 	struct push *push;
 	size_t layer;
-	pthread_t thread;
-	bool is_running;
-	int out_fd;
-	char diff_id[DIGEST_STR_SIZE];
-	int result;
-	struct imgd_error *error;
+	struct packing packing;
 };
-
-static void *
-pack_thread(void *arg)
-{
-	struct packing *k = arg;
-
-	k->result = layer_pack(k->push->engine, k->push->driver,
-	    k->push->layers[k->layer].key, k->out_fd, k->diff_id, &k->error);
-	close_fd(&k->out_fd);
-	return NULL;
-}
-
-static void
-pack_wait(struct packing *k)
-{
-	if (k->is_running)
-		(void)pthread_join(k->thread, NULL);
-	k->is_running = false;
-}
 
 /* Begin to write the layer's tar; *ret_fd is where to read it. */
 static int
-pack_start(struct packing *k, int *ret_fd, struct imgd_error **err)
+pack_start(struct upload *u, int *ret_fd, struct imgd_error **err)
 {
-	int fds[2], r;
+	struct push *p = u->push;
 
-	pack_wait(k);
-	imgd_error_free(k->error);
-	k->error = NULL;
-	if (pipe2(fds, O_CLOEXEC) < 0)
-		return imgd_error_set(err, errno, "pipe: %s", strerror(errno));
-	k->out_fd = fds[1];
-	r = pthread_create(&k->thread, NULL, pack_thread, k);
-	if (r != 0) {
-		close_fd(&fds[0]);
-		close_fd(&k->out_fd);
-		return imgd_error_set(err, r, "thread: %s", strerror(r));
-	}
-	k->is_running = true;
-	*ret_fd = fds[0];
-	return 0;
+	packing_done(&u->packing);
+	return packing_start(&u->packing, p->engine, p->driver,
+	    p->hold.layers[u->layer].key, ret_fd, err);
 }
 
 /* ---- upload ---- */
 
 static int
-order(struct packing *k, uint32_t type, struct imgd_error **err)
+order(struct upload *k, uint32_t type, struct imgd_error **err)
 {
 	struct push *p = k->push;
 	cleanup_close int tar_fd = -EBADF, spool_fd = -EBADF;
@@ -180,7 +144,7 @@ order(struct packing *k, uint32_t type, struct imgd_error **err)
 
 /* All was sent: it is kept only if it is what the config says. */
 static int
-take_sent(struct packing *k, struct message *m, struct imgd_error **err)
+take_sent(struct upload *k, struct message *m, struct imgd_error **err)
 {
 	struct push *p = k->push;
 	const char *want = p->image.layers[k->layer].diff_id, *diff_id, *digest;
@@ -195,22 +159,20 @@ take_sent(struct packing *k, struct message *m, struct imgd_error **err)
 	r = message_end(m, err);
 	if (r < 0)
 		return r;
-	pack_wait(k);
-	if (k->result < 0)
-		return imgd_error_set(err, -k->result, "%s",
-		    imgd_error_msg(k->error));
-	if (strcmp(k->diff_id, want) != 0 || strcmp(diff_id, want) != 0 ||
-	    !digest_is_valid(digest))
+	r = packing_wait(&k->packing, want, err);
+	if (r < 0)
+		return r;
+	if (strcmp(diff_id, want) != 0 || !digest_is_valid(digest))
 		return imgd_error_set(err, IMGD_E_DIGEST,
-		    "diff_id mismatch: the config says %s, the tar has %s",
-		    want, k->diff_id);
+		    "diff_id mismatch: the config says %s, the pusher read %s",
+		    want, diff_id);
 	memcpy(l->digest, digest, DIGEST_STR_SIZE);
 	message_init(&out, PUSHER_COMMIT);
 	return message_send(p->sock, &out, err);
 }
 
 static int
-upload(struct packing *k, struct imgd_error **err)
+upload(struct upload *k, struct imgd_error **err)
 {
 	struct push *p = k->push;
 	struct push_layer *l = &p->layers[k->layer];
@@ -229,7 +191,7 @@ upload(struct packing *k, struct imgd_error **err)
 			return message_end(&m, err);
 		if (m.type == PUSHER_PROGRESS)
 			push_show(p, id, "Pushing", message_get_u64(&m),
-			    l->tar_bytes);
+			    p->hold.layers[k->layer].tar_bytes);
 		else if (m.type == PUSHER_AGAIN)
 			r = order(k, PUSHER_TAR, err);
 		else if (m.type == PUSHER_SENT)
@@ -245,7 +207,8 @@ upload(struct packing *k, struct imgd_error **err)
 int
 push_layer(struct push *p, size_t i, struct imgd_error **err)
 {
-	struct packing k = { .push = p, .layer = i, .out_fd = -EBADF };
+	struct upload k = { .push = p, .layer = i,
+		.packing = PACKING_INIT };
 	struct push_layer *l = &p->layers[i];
 	char id[13];
 	size_t j;
@@ -264,15 +227,15 @@ push_layer(struct push *p, size_t i, struct imgd_error **err)
 	r = find(p, i, err);
 	if (r != 0)
 		return r < 0 ? r : 0;
-	push_show(p, label(p, i, id), "Pushing", 0, l->tar_bytes);
+	push_show(p, label(p, i, id), "Pushing", 0,
+	    p->hold.layers[i].tar_bytes);
 	r = upload(&k, err);
 	if (r < 0) {
 		/* Its reader gone, the packer ends. */
 		close_fd(&p->sock);
 		worker_end(&p->pidfd);
 	}
-	pack_wait(&k);
-	imgd_error_free(k.error);
+	packing_done(&k.packing);
 	if (r < 0)
 		return r;
 	l->suffix = p->format == DEFLATE_ZSTD ? "+zstd" : "+gzip";

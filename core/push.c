@@ -102,44 +102,14 @@ find_image(struct push *p, struct imgd_error **err)
 	return r;
 }
 
-/* Rows that keep the layers while they are read. */
 static int
 hold_layers(struct push *p, struct imgd_error **err)
 {
-	struct tagstore *tags = p->engine->store->tags;
-	struct layer_intent *intents;
-	size_t i;
-	int r = 0;
-
 	p->layers = calloc(p->image.n_layers + 1, sizeof(*p->layers));
-	intents = calloc(p->image.n_layers + 1, sizeof(*intents));
-	if (p->layers == NULL || intents == NULL)
-		r = imgd_error_set(err, ENOMEM, "out of memory");
-	for (i = 0; r >= 0 && i < p->image.n_layers; i++) {
-		cleanup(layer_row_done) struct layer_row row = { 0 };
-
-		r = tagstore_layer(tags, driver_name(p->driver),
-		    p->image.layers[i].chain_id, &row, err);
-		if (r < 0)
-			break;
-		(void)snprintf(p->layers[i].key, sizeof(p->layers[i].key),
-		    "%s", row.key);
-		p->layers[i].tar_bytes = row.tar_bytes;
-		intents[i] = (struct layer_intent) {
-			.key = p->layers[i].key,
-			.chain_id = p->image.layers[i].chain_id,
-			.diff_id = p->image.layers[i].diff_id,
-		};
-	}
-	if (r >= 0)
-		r = str_random_key(p->id, err);
-	if (r >= 0)
-		r = tagstore_pull_begin(tags, p->id, "push",
-		    driver_name(p->driver), intents, p->image.n_layers, err);
-	if (r < 0)
-		p->id[0] = '\0';
-	free(intents);
-	return r;
+	if (p->layers == NULL)
+		return imgd_error_set(err, ENOMEM, "out of memory");
+	return layer_hold(p->engine, p->driver, &p->image, "push", &p->hold,
+	    err);
 }
 
 /* ---- the pusher ---- */
@@ -274,16 +244,9 @@ run(struct push *p, struct imgd_error **err)
 static void
 clean_up(struct push *p)
 {
-	struct engine *e = p->engine;
-
 	close_fd(&p->sock);
 	worker_end(&p->pidfd);
-	if (p->id[0] != '\0') {
-		pthread_mutex_lock(&e->plan_mutex);
-		(void)tagstore_pull_abandon(e->store->tags, p->id, NULL);
-		pthread_mutex_unlock(&e->plan_mutex);
-		(void)engine_reap(e, NULL);
-	}
+	layer_hold_done(&p->hold);
 	free(p->layers);
 	image_done(&p->image);
 }

@@ -4,6 +4,7 @@
 
 #include "core/engine.h"
 #include "core/job.h"
+#include "core/layer-hold.h"
 #include "lib/deflate.h"
 #include "lib/digest.h"
 #include "lib/message.h"
@@ -11,10 +12,8 @@
 #include "registry/reference.h"
 
 struct push_layer {
-	char key[65];
 	char digest[DIGEST_STR_SIZE]; /* of the blob there; "" until known */
 	uint64_t size_bytes;          /* of that blob */
-	uint64_t tar_bytes;
 	const char *suffix; /* of its media type; NULL: the image's own */
 };
 
@@ -26,7 +25,7 @@ struct push {
 	struct image image;
 	struct push_layer *layers; /* as many as the image has */
 	enum deflate_format format;
-	char id[65]; /* its rows' key; "" = none */
+	struct layer_hold hold;
 	int sock, pidfd; /* the pusher */
 };
 
