@@ -89,13 +89,28 @@ count_jobs(struct engine *e)
 	return n;
 }
 
+/* Refuse new jobs, and have those that run told. */
 static void
-set_ending(struct engine *e)
+end_service(struct engine *e)
 {
+	bool was_ending;
+
 	pthread_mutex_lock(&e->mutex);
+	was_ending = e->is_ending;
 	e->is_ending = true;
 	pthread_cond_broadcast(&e->changed);
 	pthread_mutex_unlock(&e->mutex);
+	if (was_ending)
+		return;
+	if (e->options->service != NULL)
+		e->options->service->quiesce(e->options->ctx);
+	door_close(e);
+}
+
+const struct config *
+engine_config(struct engine *e)
+{
+	return atomic_load(&e->config);
 }
 
 static void
@@ -106,8 +121,43 @@ drain(int fd)
 	(void)!read(fd, buf, sizeof(buf));
 }
 
+/* Take a new configuration.  Jobs may hold the old one, so it stays. */
+static void
+reload(struct engine *e)
+{
+	const struct engine_service *service = e->options->service;
+	struct config **all, *c;
+
+	all = reallocarray(e->reloaded, e->n_reloaded + 1, sizeof(*all));
+	if (all == NULL)
+		return;
+	e->reloaded = all;
+	c = service->reload(e->options->ctx);
+	if (c == NULL)
+		return;
+	all[e->n_reloaded++] = c;
+	atomic_store(&e->config, c);
+	log_info("the configuration is read anew");
+}
+
+/* End, or with SIGHUP read the configuration anew, where there is one. */
+static void
+take_signal(struct engine *e)
+{
+	struct signalfd_siginfo info;
+
+	if (read(e->signal_fd, &info, sizeof(info)) != sizeof(info))
+		return;
+	if (info.ssi_signo == SIGHUP && e->options->service != NULL) {
+		reload(e);
+		return;
+	}
+	log_debug(LOG_ENGINE, "told to end by a signal");
+	end_service(e);
+}
+
 /*
- * Serve until idle for ENGINE_IDLE_MS, or told to end by a signal.
+ * Serve until idle for long enough, or told to end by a signal.
  *
  * On the way out the socket is unlinked and the queue answered GOING: such
  * clients start over, with an engine of their own.
@@ -128,18 +178,13 @@ main_loop(struct engine *e)
 
 		if (is_ending && n_jobs == 0)
 			return;
-		n = poll(p, 3, n_jobs == 0 ? ENGINE_IDLE_MS : -1);
+		n = poll(p, 3, n_jobs == 0 ? e->options->idle_ms : -1);
 		if (n == 0 && count_jobs(e) == 0) {
-			set_ending(e);
-			door_close(e);
+			end_service(e);
 			continue;
 		}
-		if (p[2].revents & POLLIN) {
-			log_debug(LOG_ENGINE, "told to end by a signal");
-			drain(e->signal_fd);
-			set_ending(e);
-			door_close(e);
-		}
+		if (p[2].revents & POLLIN)
+			take_signal(e);
 		if (p[1].revents & POLLIN)
 			drain(e->wake_fd);
 		if (p[0].revents & POLLIN)
@@ -315,12 +360,13 @@ recover(struct engine *e, struct imgd_error **err)
 }
 
 static int
-start(struct engine *e, const char *root, struct imgd_error **err)
+start(struct engine *e, struct imgd_error **err)
 {
+	const struct engine_options *o = e->options;
 	int r;
 
-	r = store_open(root, e->config, /* is_readonly= */ false, &e->store,
-	    err);
+	r = store_open(o->root, o->config, /* is_readonly= */ false,
+	    &e->store, err);
 	if (r >= 0)
 		r = open_fds(e, err);
 	if (r >= 0)
@@ -335,12 +381,18 @@ start(struct engine *e, const char *root, struct imgd_error **err)
 		r = lock_describe(e->lock_fd, e->store->root, err);
 	if (r >= 0)
 		r = door_open(e, err);
+	if (r >= 0 && o->service != NULL)
+		r = o->service->start(e, o->ctx, err);
 	return r;
 }
 
 static void
 finish(struct engine *e)
 {
+	size_t i;
+
+	if (e->options->service != NULL)
+		e->options->service->stop(e->options->ctx);
 	/* Queued clients see the end of file and start over. */
 	close_fd(&e->listen_fd);
 	close_fd(&e->spawner_sock);
@@ -354,17 +406,21 @@ finish(struct engine *e)
 	(void)pthread_mutex_destroy(&e->plan_mutex);
 	(void)pthread_mutex_destroy(&e->spawner_mutex);
 	(void)pthread_cond_destroy(&e->changed);
+	for (i = 0; i < e->n_reloaded; i++) {
+		config_done(e->reloaded[i]);
+		free(e->reloaded[i]);
+	}
+	free(e->reloaded);
 	close_fd(&e->lock_fd);
 }
 
 int
-engine_run(const char *root, const struct config *config, int lock_fd,
-    int ready_fd)
+engine_run(const struct engine_options *o, struct imgd_error **err)
 {
-	cleanup_error struct imgd_error *err = NULL;
 	struct engine e = {
-		.config = config,
-		.lock_fd = lock_fd,
+		.options = o,
+		.config = o->config,
+		.lock_fd = o->lock_fd,
 		.listen_fd = -EBADF,
 		.wake_fd = -EBADF,
 		.signal_fd = -EBADF,
@@ -378,18 +434,18 @@ engine_run(const char *root, const struct config *config, int lock_fd,
 	(void)pthread_mutex_init(&e.plan_mutex, NULL);
 	(void)pthread_mutex_init(&e.spawner_mutex, NULL);
 	(void)pthread_cond_init(&e.changed, NULL);
-	r = start(&e, root, &err);
-	if (r < 0) {
-		int code = imgd_error_code(err);
-		const char *text = imgd_error_msg(err);
+	r = start(&e, err);
+	if (r < 0 && o->ready_fd >= 0) {
+		int code = -r;
+		const char *text = err != NULL ? imgd_error_msg(*err) : "";
 
-		(void)!write(ready_fd, &code, sizeof(code));
-		(void)!write(ready_fd, text, strlen(text));
-		log_debug(LOG_ENGINE, "%s", text);
+		(void)!write(o->ready_fd, &code, sizeof(code));
+		(void)!write(o->ready_fd, text, strlen(text));
 	}
-	close_fd(&ready_fd);
+	if (o->ready_fd >= 0)
+		(void)close(o->ready_fd);
 	if (r >= 0)
 		main_loop(&e);
 	finish(&e);
-	return r < 0;
+	return r;
 }
