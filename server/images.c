@@ -247,7 +247,7 @@ route_images_load(struct exchange *x, struct imgd_error **err)
 int
 route_images_get(struct exchange *x, struct imgd_error **err)
 {
-	static const char *const keys[] = { "platform", NULL };
+	static const char *const keys[] = { "platform", "format", NULL };
 	size_t i;
 	int r = make_job(x, "save", ANSWER_FILE, NULL, keys, err);
 
