@@ -268,7 +268,7 @@ write_layer(struct job *job, struct archive_out *a,
 	    img->created, err);
 	if (r >= 0)
 		r = packing_start(&packing, job->engine, img->driver, l->key,
-		    &tar_fd, err);
+		    /* is_tree= */ false, &tar_fd, err);
 	if (r >= 0)
 		r = outlet_copy(&a->to, tar_fd, l->tar_bytes, &a->bytes, err);
 	if (r >= 0)
