@@ -13,6 +13,7 @@
 #include <time.h>
 
 #include "core/config-change.h"
+#include "core/events.h"
 #include "core/job.h"
 #include "core/loader.h"
 #include "core/protocol.h"
@@ -206,6 +207,7 @@ report(struct job *job, const char *id)
 {
 	struct strbuf sb = STRBUF_INIT;
 
+	image_event(job->engine, "import", id, id, id);
 	strbuf_printf(&sb, "{\"status\":\"%s\"}", id);
 	if (!sb.is_failed)
 		job_output(job, sb.data);

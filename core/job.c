@@ -17,6 +17,7 @@ const struct job_type job_types[] = {
 	{ "login", job_login, 1, 1 },
 	{ "search", job_search, 2, 2 },
 	{ "images", job_images, 0, 0 },
+	{ "events", job_events, 0, 0 },
 	{ "push", job_push, 1, 1 },
 	{ "info", job_info, 0, 0 },
 	{ "inspect", job_inspect, 1, 1 },

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "core/engine.h"
+#include "core/events.h"
 #include "core/job.h"
 #include "core/lock.h"
 #include "core/mount.h"
@@ -329,6 +330,21 @@ mount_tree(struct engine *e, const struct mount_plan *p,
 	return r;
 }
 
+/* A mount's actor is the image, or the container. */
+static void
+event(struct engine *e, const char *action, const char *kind,
+    const char *image, const char *key, const char *reference,
+    const char *driver, const char *target)
+{
+	bool is_rw = strcmp(kind, MOUNT_KIND_RW) == 0;
+	cleanup_free char *labels = event_labels(e, image);
+	const char *const attributes[][2] = { { "name", reference },
+		{ "driver", driver }, { "destination", target } };
+
+	engine_event(e, is_rw ? "container" : "image", action,
+	    is_rw ? key : image, labels, attributes, 3);
+}
+
 int
 job_mount(struct job *job, struct imgd_error **err)
 {
@@ -351,6 +367,8 @@ job_mount(struct job *job, struct imgd_error **err)
 			return r;
 		}
 	}
+	event(e, "mount", p.kind, p.image, p.key, job->args[0], p.driver,
+	    p.target);
 	strbuf_puts(&job->result, p.target);
 	return 0;
 }
@@ -489,6 +507,9 @@ job_umount(struct job *job, struct imgd_error **err)
 		r = tagstore_mount_gone(e->store->tags, s.row.target, err);
 		pthread_mutex_unlock(&e->plan_mutex);
 	}
+	if (r >= 0)
+		event(e, "unmount", s.row.kind, s.row.image, s.row.key,
+		    s.row.reference, s.row.driver, s.row.target);
 	mount_row_done(&s.row);
 	return r < 0 ? r : engine_reap(e, err);
 }

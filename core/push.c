@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "core/events.h"
 #include "core/protocol.h"
 #include "core/push.h"
 #include "core/registry-request.h"
@@ -262,6 +263,7 @@ push_one(struct job *job, const struct reference *ref,
 
 	clean_up(&p);
 	if (r >= 0) {
+		transfer_event(job->engine, "push", ref);
 		job->result.len = 0;
 		strbuf_puts(&job->result, canonical != NULL ? canonical : "");
 	}
