@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/events.h"
 #include "core/job.h"
 #include "core/layer-hold.h"
 #include "core/layer-pack.h"
@@ -16,21 +17,21 @@
 struct subject {
 	char key[65];
 	struct driver *driver;
-	struct layer_hold hold; /* of an image */
+	struct layer_hold hold;      /* of an image */
+	struct container_row row;    /* of a container; else empty */
 };
 
 /* A container's tree; -ENOENT. */
 static int
 find_container(struct job *job, struct subject *s, struct imgd_error **err)
 {
-	cleanup(container_row_done) struct container_row row = { 0 };
 	struct store *store = job->engine->store;
-	int r = tagstore_container(store->tags, job->args[0], &row, err);
+	int r = tagstore_container(store->tags, job->args[0], &s->row, err);
 
 	if (r < 0)
 		return r;
-	(void)snprintf(s->key, sizeof(s->key), "%s", row.key);
-	return store_driver(store, row.driver, &s->driver, err);
+	(void)snprintf(s->key, sizeof(s->key), "%s", s->row.key);
+	return store_driver(store, s->row.driver, &s->driver, err);
 }
 
 static int
@@ -107,6 +108,9 @@ job_export(struct job *job, struct imgd_error **err)
 	r = find(job, &s, err);
 	if (r >= 0)
 		r = write_tree(job, &s, err);
+	if (r >= 0 && s.row.key != NULL)
+		container_event(job->engine, "export", &s.row);
+	container_row_done(&s.row);
 	layer_hold_done(&s.hold);
 	return r;
 }
