@@ -31,6 +31,12 @@ int image_archive_needs_copy(int fd, struct imgd_error **err);
 int image_archive_copy(int fd, int out_fd, uint64_t max_bytes,
     struct imgd_error **err);
 
+/* Write what fd gives, decompressed, to sink; something has to come.
+ * progress: told the bytes that were read. */
+int image_archive_pass(int fd, struct imgd_sink *sink,
+    void (*progress)(void *ctx, uint64_t bytes), void *ctx,
+    uint64_t *ret_bytes, uint64_t *ret_tar_bytes, struct imgd_error **err);
+
 /* ---- what there is ---- */
 
 enum image_archive_form {

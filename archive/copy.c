@@ -56,19 +56,18 @@ copy_write(void *ctx, const void *data, uint64_t len, struct imgd_error **err)
 	return fs_write_all(c->fd, data, (size_t)len, err);
 }
 
-int
-image_archive_copy(int fd, int out_fd, uint64_t max_bytes,
-    struct imgd_error **err)
+/* All that fd gives, into z; progress may be NULL. */
+static int
+pass_all(int fd, struct inflate *z,
+    void (*progress)(void *ctx, uint64_t bytes), void *ctx,
+    uint64_t *ret_bytes, struct imgd_error **err)
 {
-	struct copy c = { out_fd, max_bytes };
-	struct imgd_sink sink = { sizeof(sink), &c, copy_write };
-	cleanup(inflate_freep) struct inflate *z = NULL;
 	cleanup_free char *buf = malloc(BUFFER_BYTES);
-	int r;
+	int r = 0;
 
+	*ret_bytes = 0;
 	if (buf == NULL)
 		return imgd_error_set(err, ENOMEM, "out of memory");
-	r = inflate_new(&sink, &z, err);
 	while (r >= 0) {
 		ssize_t n = read(fd, buf, BUFFER_BYTES);
 
@@ -78,14 +77,50 @@ image_archive_copy(int fd, int out_fd, uint64_t max_bytes,
 			return imgd_error_set(err, errno, "read: %s",
 			    strerror(errno));
 		if (n == 0)
-			break;
+			return inflate_end(z, err);
+		*ret_bytes += (uint64_t)n;
 		r = inflate_push(z, buf, (size_t)n, err);
+		if (progress != NULL)
+			progress(ctx, *ret_bytes);
 	}
+	return r;
+}
+
+int
+image_archive_copy(int fd, int out_fd, uint64_t max_bytes,
+    struct imgd_error **err)
+{
+	struct copy c = { out_fd, max_bytes };
+	struct imgd_sink sink = { sizeof(sink), &c, copy_write };
+	cleanup(inflate_freep) struct inflate *z = NULL;
+	uint64_t bytes;
+	int r;
+
+	r = inflate_new(&sink, &z, err);
 	if (r >= 0)
-		r = inflate_end(z, err);
+		r = pass_all(fd, z, /* progress= */ NULL, NULL, &bytes, err);
 	if (r >= 0 && lseek(out_fd, 0, SEEK_SET) < 0)
 		r = imgd_error_set(err, errno, "%s", strerror(errno));
 	return r;
+}
+
+int
+image_archive_pass(int fd, struct imgd_sink *sink,
+    void (*progress)(void *ctx, uint64_t bytes), void *ctx,
+    uint64_t *ret_bytes, uint64_t *ret_tar_bytes, struct imgd_error **err)
+{
+	cleanup(inflate_freep) struct inflate *z = NULL;
+	int r;
+
+	r = inflate_new(sink, &z, err);
+	if (r >= 0)
+		r = pass_all(fd, z, progress, ctx, ret_bytes, err);
+	if (r < 0)
+		return r;
+	*ret_tar_bytes = inflate_bytes(z);
+	return *ret_tar_bytes > 0
+	    ? 0
+	    : imgd_error_set(err, IMGD_E_FORMAT, "there is nothing in it");
 }
 
 int

@@ -35,6 +35,12 @@ const struct cmd cmds[] = {
 	{ "load", cmd_load,
 	    "[-q] [--driver D] [--platform P] [-i FILE|DIR] [--json]",
 	    "load images from an archive" },
+	{ "import", cmd_import,
+	    "[-c CHANGE]... [-m TEXT] [--platform P] [--driver D] "
+	    "FILE|- [NAME[:TAG]]",
+	    "make an image of a root filesystem's tar" },
+	{ "export", cmd_export, "[-o FILE] [--driver D] IMAGE|NAME",
+	    "write the files of an image or a writable layer to a tar" },
 	{ "images", cmd_images,
 	    "[-a] [-q] [--digests] [--no-trunc] [-f KEY=VALUE] "
 	    "[--format FORMAT] [--json] [NAME[:TAG]]",

@@ -34,6 +34,8 @@ const struct job_type job_types[] = {
 	{ "adopt", job_adopt, 1, JOB_MAX_ARGS },
 	{ "load", job_load, 0, 0 },
 	{ "save", job_save, 1, JOB_MAX_ARGS },
+	{ "import", job_import, 1, 2 },
+	{ "export", job_export, 1, 1 },
 	{ NULL, NULL, 0, 0 },
 };
 

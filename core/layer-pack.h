@@ -25,6 +25,7 @@ struct packing {
 	struct engine *engine;
 	struct driver *driver;
 	const char *key; /* borrowed */
+	bool is_tree;
 	pthread_t thread;
 	bool is_running;
 	int out_fd;
@@ -35,9 +36,10 @@ struct packing {
 
 #define PACKING_INIT { .out_fd = -EBADF }
 
-/* Start one; *ret_fd is where to read the tar, the caller's. */
+/* Start one; *ret_fd is where to read the tar, the caller's.
+ * is_tree: not the layer, but the tree as it is; its diff_id is "". */
 int packing_start(struct packing *k, struct engine *e, struct driver *d,
-    const char *key, int *ret_fd, struct imgd_error **err);
+    const char *key, bool is_tree, int *ret_fd, struct imgd_error **err);
 /* Its end has been read: what it failed with, or -IMGD_E_DIGEST if the tar was
  * not that of diff_id. */
 int packing_wait(struct packing *k, const char *diff_id,

@@ -14,6 +14,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "core/events.h"
 #include "core/job.h"
 #include "core/loader.h"
 #include "core/mount.h"
@@ -333,6 +334,7 @@ report(struct job *job, const struct listed *img, const char *id,
 	char text[160];
 	size_t i;
 
+	image_event(job->engine, "load", id, id, id);
 	strbuf_printf(sb, "%s{\"Id\":\"%s\",\"RepoTags\":[",
 	    sb->len > 1 ? "," : "", id);
 	for (i = 0; i < img->n_names; i++) {

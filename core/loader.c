@@ -48,6 +48,9 @@ write_layer(void *ctx, uint32_t layer, struct order *o,
 {
 	const struct loader *l = ctx;
 
+	if (l->mode == LOADER_IMPORT)
+		return image_archive_pass(l->archive_fd, sink, progress, o,
+		    &ret->blob_bytes, &ret->tar_bytes, err);
 	return found_layer_write(&l->found.layers[layer], sink, progress, o,
 	    &ret->blob_bytes, &ret->tar_bytes, err);
 }
@@ -148,6 +151,27 @@ send_image(struct loader *l, struct imgd_error **err)
 	return r < 0 ? r : send_resolved(l, err);
 }
 
+/* The one layer of a root filesystem. */
+static int
+send_root(struct loader *l, struct imgd_error **err)
+{
+	char id[DIGEST_HEX_LEN + 1];
+	struct message m;
+	int r;
+
+	/* It has to be called something. */
+	memset(id, '0', DIGEST_HEX_LEN);
+	id[DIGEST_HEX_LEN] = '\0';
+	l->orders.n_layers = 1;
+	message_init(&m, PULLER_LEGACY_LAYER);
+	message_put_str(&m, id);
+	message_put_str(&m, "");
+	message_put_u64(&m, 0);
+	message_put_str(&m, "");
+	r = tell(l, &m, err);
+	return r < 0 ? r : send_resolved(l, err);
+}
+
 /* ---- the list ---- */
 
 /* One that is too long for a name is cut, and no valid name either. */
@@ -240,6 +264,10 @@ serve(struct loader *l, struct imgd_error **err)
 	if (r <= 0)
 		return r;
 	r = take_start(l, &m, err);
+	if (r >= 0 && l->mode == LOADER_IMPORT) {
+		r = send_root(l, err);
+		return r < 0 ? r : orders_serve(&l->orders, err);
+	}
 	if (r >= 0 && l->mode == LOADER_LIST)
 		r = is_copied = image_archive_needs_copy(l->archive_fd, err);
 	if (r > 0)

@@ -188,6 +188,8 @@ enum {
 };
 #define LOADER_LIST 1u
 #define LOADER_PULL 2u
+/* The archive is a tar of a root filesystem: one layer, as a legacy image. */
+#define LOADER_IMPORT 3u
 
 /* ---- engine and unpacker ---- */
 enum {
@@ -212,7 +214,10 @@ enum {
 	/* engine: fds: tree, recipe, output */
 	PACK_START,
 	/* packer: str diff_id */
-	PACK_DONE
+	PACK_DONE,
+	/* engine: fds: tree, output; no layer, but the tree as it is.  Done
+	 * with a PACK_DONE whose diff_id is "" */
+	PACK_TREE
 };
 
 #endif

@@ -114,6 +114,10 @@ struct pull_source {
 
 	/* It is known what is pulled; NULL: nothing to say. */
 	void (*resolved)(struct pull *p);
+	/* Make the config of a legacy image when its layers are known; NULL:
+	 * the source is asked.  *ret is malloc'ed. */
+	int (*make_config)(struct pull *p, char **ret,
+	    struct imgd_error **err);
 	/* Start it: fill source_sock and, for a process, source_pidfd. */
 	int (*start)(struct pull *p, struct imgd_error **err);
 	/* Its socket is closed and its process killed: wait for the rest.

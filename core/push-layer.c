@@ -114,7 +114,7 @@ pack_start(struct upload *u, int *ret_fd, struct imgd_error **err)
 
 	packing_done(&u->packing);
 	return packing_start(&u->packing, p->engine, p->driver,
-	    p->hold.layers[u->layer].key, ret_fd, err);
+	    p->hold.layers[u->layer].key, /* is_tree= */ false, ret_fd, err);
 }
 
 /* ---- upload ---- */

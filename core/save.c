@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "core/archive-out.h"
+#include "core/events.h"
 #include "core/inspect.h"
 #include "core/job.h"
 #include "core/layer-pack.h"
@@ -268,7 +269,7 @@ write_layer(struct job *job, struct archive_out *a,
 	    img->created, err);
 	if (r >= 0)
 		r = packing_start(&packing, job->engine, img->driver, l->key,
-		    &tar_fd, err);
+		    /* is_tree= */ false, &tar_fd, err);
 	if (r >= 0)
 		r = outlet_copy(&a->to, tar_fd, l->tar_bytes, &a->bytes, err);
 	if (r >= 0)
@@ -348,7 +349,16 @@ write_all(struct job *job, struct archive_out *a, const struct save *s,
 			(void)imgd_error_prefix(err, "%.19s",
 			    s->images[i].image.id);
 	}
-	return r < 0 ? r : archive_out_finish(a, err);
+	if (r >= 0)
+		r = archive_out_finish(a, err);
+	if (r < 0)
+		return r;
+	for (i = 0; i < s->n; i++) {
+		const char *id = s->images[i].image.id;
+
+		image_event(job->engine, "save", id, id, id);
+	}
+	return 0;
 }
 
 int

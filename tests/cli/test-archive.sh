@@ -76,7 +76,7 @@ old_file() {
 	    ls -A "$dir" | diff "$dir/had" -
 }
 ok "a file stays what it was when the verb fails" old_file
-refused "an image that is not there" "no such image: nothing" \
+refused "an image that is not there" "[Nn]o such image: nothing" \
     imgd save real:1 nothing
 nothing_said() {
 	! imgd save real:1 nothing 2>/dev/null | grep -q .
