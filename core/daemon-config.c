@@ -22,6 +22,7 @@ enum key {
 	KEY_INSECURE_REGISTRIES,
 	KEY_V1_REGISTRIES,
 	KEY_MAX_CONCURRENT_DOWNLOADS,
+	KEY_MAX_CONCURRENT_UPLOADS,
 	KEY_MAX_DOWNLOAD_ATTEMPTS,
 	KEY_LIMIT_RATE,
 	KEY_RESUME_DOWNLOADS,
@@ -38,6 +39,7 @@ const char *const config_keys[] = {
 	[KEY_INSECURE_REGISTRIES] = "insecure-registries",
 	[KEY_V1_REGISTRIES] = "v1-registries",
 	[KEY_MAX_CONCURRENT_DOWNLOADS] = "max-concurrent-downloads",
+	[KEY_MAX_CONCURRENT_UPLOADS] = "max-concurrent-uploads",
 	[KEY_MAX_DOWNLOAD_ATTEMPTS] = "max-download-attempts",
 	[KEY_LIMIT_RATE] = "limit-rate",
 	[KEY_RESUME_DOWNLOADS] = "resume-downloads",
@@ -237,6 +239,9 @@ take_key(struct config *c, const char *key, struct json_object *v,
 	case KEY_MAX_CONCURRENT_DOWNLOADS:
 		return get_number(key, v, 64, &c->max_concurrent_downloads,
 		    err);
+	case KEY_MAX_CONCURRENT_UPLOADS:
+		return get_number(key, v, 64, &c->max_concurrent_uploads,
+		    err);
 	case KEY_MAX_DOWNLOAD_ATTEMPTS:
 		return get_number(key, v, 1000000, &c->max_download_attempts,
 		    err);
@@ -280,6 +285,7 @@ config_load(const char *path, struct config *ret, struct imgd_error **err)
 	    "/imgd/daemon.json";
 	cleanup(config_done) struct config c = {
 		.max_concurrent_downloads = 3,
+		.max_concurrent_uploads = 5,
 		.max_download_attempts = 5,
 		.max_partial_bytes = 8ull << 30,
 		.spooling = PULL_SPOOL_SLOW,

@@ -38,6 +38,7 @@ struct config {
 	char **v1_registries; /* HOST[:PORT] */
 	size_t n_v1_registries;
 	unsigned int max_concurrent_downloads; /* >= 1 */
+	unsigned int max_concurrent_uploads;   /* >= 1 */
 	unsigned int max_download_attempts;    /* >= 1 */
 	uint64_t max_bytes_per_s;   /* 0 = no limit */
 	uint64_t max_partial_bytes; /* of all partial blobs */

@@ -361,7 +361,8 @@ keep_header(struct exchange *x, const char *name, size_t name_len,
 		return 0;
 	}
 	if ((name_len > 9 && strncasecmp(name, "X-Docker-", 9) == 0) ||
-	    (name_len > 7 && strncasecmp(name, "Docker-", 7) == 0)) {
+	    (name_len > 7 && strncasecmp(name, "Docker-", 7) == 0) ||
+	    is_named(name, name_len, "OCI-Chunk-Min-Length")) {
 		if (add_docker(r, name, name_len, text) < 0)
 			return -ENOMEM;
 	}

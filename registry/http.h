@@ -56,7 +56,8 @@ struct http_reply {
 	char *range; /* of an upload: what the server has */
 	char **challenges; /* each WWW-Authenticate line */
 	size_t n_challenges;
-	struct http_header *docker; /* each X-Docker-* and Docker-* line */
+	struct http_header *docker; /* each X-Docker-* and Docker-* line, and
+				     * OCI-Chunk-Min-Length */
 	size_t n_docker;
 	char *url; /* that answered */
 	struct strbuf body; /* what went to no sink */
