@@ -14,34 +14,21 @@ Ends when its standard input ends.
 """
 import base64
 import gzip
-import hashlib
 import io
-import json
 import random
-import ssl
 import sys
 import tarfile
-import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
+
+import frame
+from frame import count, dump, lock, sha
 
 OCI = "application/vnd.oci.image."
 DOCKER = "application/vnd.docker.distribution.manifest."
 USER, PASSWORD, IDENTITY = "user", "pa:ss word", "identity"
 options = {"ping": "none", "drop": 100000, "tls": None}
-requests = []
-counts = {}
-lock = threading.Lock()
 other_port = 0
-
-
-def sha(data):
-    return "sha256:" + hashlib.sha256(data).hexdigest()
-
-
-def dump(doc):
-    return json.dumps(doc).encode()
 
 
 def flip(data):
@@ -137,40 +124,12 @@ def image(fault):
         return images[fault]
 
 
-def count(key):
-    with lock:
-        counts[key] = counts.get(key, 0) + 1
-        return counts[key]
-
-
-class Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def log_message(self, *args):
-        pass
-
-    def reply(self, status, body=b"", headers=(), length=None):
-        self.send_response(status)
-        for name, value in headers:
-            self.send_header(name, value)
-        self.send_header("Content-Length",
-                         str(len(body) if length is None else length))
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(body)
-
-    def error(self, status, code, message, headers=()):
-        body = dump({"errors": [{"code": code, "message": message}]})
-        self.reply(status, body,
-                   [("Content-Type", "application/json"), *headers])
-
-    def record(self):
-        with lock:
-            requests.append({
-                "method": self.command, "path": self.path,
+class Handler(frame.Handler):
+    def describe(self):
+        return {"method": self.command, "path": self.path,
                 "port": self.server.server_port,
                 "has_auth": "Authorization" in self.headers,
-                "range": self.headers.get("Range")})
+                "range": self.headers.get("Range")}
 
     # ---- who may ----
 
@@ -265,7 +224,7 @@ class Handler(BaseHTTPRequestHandler):
         if fault == "blob-length":
             data += b"more"
         if fault == "blob-no-length":
-            return self.chunked(data + b"more")
+            return self.reply_chunked([data + b"more"])
         if is_large and fault in ("drop", "drop-no-range", "range-lie",
                                   "short-body", "drip"):
             return self.cut(fault, data)
@@ -277,15 +236,8 @@ class Handler(BaseHTTPRequestHandler):
                   fault, "http://127.0.0.1:%d/blob/%s" % (other_port, digest))
         self.reply(307, b"", [("Location", to)])
 
-    def chunked(self, data):
-        self.send_response(200)
-        self.send_header("Transfer-Encoding", "chunked")
-        self.end_headers()
-        self.wfile.write(b"%x\r\n%s\r\n0\r\n\r\n" % (len(data), data))
-
     def cut(self, fault, data):
-        wanted = self.headers.get("Range")
-        first = int(wanted[6:-1]) if wanted else 0
+        wanted, first = self.headers.get("Range"), self.first_byte()
         total = len(data)
         if fault == "short-body":
             first, end = 0, 1000
@@ -369,13 +321,11 @@ class Handler(BaseHTTPRequestHandler):
             return self.blob(fault, parts[-1])
         return self.tags(repo, fault, query)
 
-    def do_GET(self):
+    def answer(self):
         url = urlsplit(self.path)
-        if url.path == "/_requests":
-            with lock:
-                body = dump(requests)
-            return self.reply(200, body)
-        self.record()
+        if self.command == "POST":
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            return self.token({}, parse_qs(body.decode()))
         path = url.path
         if path.startswith("/bad/"):
             return self.reply(500, b"")
@@ -393,43 +343,17 @@ class Handler(BaseHTTPRequestHandler):
         return self.reply(404, b"404 page not found\n",
                           [("Content-Type", "text/plain")])
 
-    do_HEAD = do_GET
-
-    def do_POST(self):
-        self.record()
-        body = self.rfile.read(int(self.headers["Content-Length"])).decode()
-        self.token({}, parse_qs(body))
-
-    def do_DELETE(self):
-        with lock:
-            requests.clear()
-        self.reply(204)
-
-
-class Server(ThreadingHTTPServer):
-    daemon_threads = True
-
-    def handle_error(self, request, client_address):
-        pass
-
 
 def main():
     global other_port
     for arg in sys.argv[1:]:
         name, _, value = arg.lstrip("-").partition("=")
         options[name] = int(value) if name == "drop" else value
-    servers = [Server(("127.0.0.1", 0), Handler) for _ in range(2)]
+    servers = [frame.Server(Handler) for _ in range(2)]
     other_port = servers[1].server_port
     if options["tls"]:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(options["tls"])
-        servers[0].socket = context.wrap_socket(
-            servers[0].socket, server_side=True,
-            do_handshake_on_connect=False)
-    for server in servers:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-    print(servers[0].server_port, other_port, flush=True)
-    sys.stdin.read()
+        frame.use_tls(servers[0], options["tls"])
+    frame.serve(servers)
 
 
 main()
