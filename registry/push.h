@@ -45,7 +45,8 @@ struct registry_upload {
 	void (*marked)(void *ctx, const char *location, uint64_t bytes,
 	    const char *digest);
 	void *ctx;
-	int spool_fd; /* a scratch file; -EBADF: none, for small blobs */
+	int spool_fd; /* a scratch file; -EBADF: none, and it is small: */
+	uint64_t small_bytes; /* it goes with one request */
 	/* Send pieces that are asked for and acknowledged one by one, instead
 	 * of a stream: less is lost with the link, but not all registries like
 	 * it.  So is done, too, after a stream broke. */

@@ -328,7 +328,8 @@ registry_put_blob(struct registry_session *s, const char *digest,
 	struct small b = { { data, len, 0 }, digest };
 	struct registry_upload u = { .rewind = small_rewind,
 		.read = small_read, .digest = small_digest,
-		.confirm = small_confirm, .ctx = &b, .spool_fd = -EBADF };
+		.confirm = small_confirm, .ctx = &b, .spool_fd = -EBADF,
+		.small_bytes = len };
 	uint64_t size;
 	int r = registry_has_blob(s, digest, &size, err);
 

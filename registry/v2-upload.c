@@ -1,6 +1,6 @@
 /*
  * An upload to a v2 registry: POST begins it, one PATCH streams the bytes, PUT
- * with the digest makes them a blob.
+ * with the digest makes them a blob.  A small one goes with the PUT.
  *
  * Where the stream breaks, the registry is asked how much it has and the source
  * begins anew, with so many bytes left out; one that has forgotten the upload
@@ -197,11 +197,10 @@ upload_seek(struct upload *u, const char *why, struct imgd_error **err)
 	u->is_read = true;
 	u->pos = 0;
 	u->pending.bytes = 0;
-	u->has_gone_on = u->offset > 0;
 	while (u->pos < u->offset && n > 0) {
 		uint64_t left = u->offset - u->pos;
 
-		if (u->check.bytes > u->pos && u->check.bytes < u->offset)
+		if (u->check.bytes > u->pos && u->check.bytes <= u->offset)
 			left = u->check.bytes - u->pos;
 		n = upload_read(u, buf, left < SKIP_BYTES ? (size_t)left
 							  : SKIP_BYTES,
@@ -303,7 +302,7 @@ stream(struct upload *u, const char *why, struct http_reply *reply,
 		r = upload_check_range(u, reply, err);
 	if (r < 0)
 		return r;
-	if (takes_no_patch(reply) && u->from->spool_fd >= 0) {
+	if (takes_no_patch(reply)) {
 		u->is_spooled = true;
 		return imgd_error_set(err, IMGD_E_NET,
 		    "the registry takes no stream");
@@ -378,6 +377,32 @@ spool_read(void *ctx, void *buf, size_t len, struct imgd_error **err)
 	return n;
 }
 
+static int
+small_restart(void *ctx, struct imgd_error **err)
+{
+	struct upload *u = ctx;
+
+	u->offset = 0;
+	return upload_seek(u, "sent again", err);
+}
+
+static int64_t
+small_read(void *ctx, void *buf, size_t len, struct imgd_error **err)
+{
+	return upload_read(ctx, buf, len, err);
+}
+
+/* The PUT has the bytes, too. */
+static void
+put_all(struct upload *u, struct http_request *req)
+{
+	req->restart = u->is_small ? small_restart : spool_restart;
+	req->send = u->is_small ? small_read : spool_read;
+	req->send_ctx = u;
+	req->has_send_length = true;
+	req->send_length = u->is_small ? u->from->small_bytes : u->pos;
+}
+
 /* ---- the end ---- */
 
 /* What it had before was not what it should have been. */
@@ -411,13 +436,8 @@ finish(struct upload *u, struct http_reply *reply, struct imgd_error **err)
 	url = strbuf_take(&sb);
 	if (url == NULL)
 		return imgd_error_set(err, ENOMEM, "out of memory");
-	if (u->is_spooled) {
-		req.restart = spool_restart;
-		req.send = spool_read;
-		req.send_ctx = u;
-		req.has_send_length = true;
-		req.send_length = u->pos;
-	}
+	if (u->is_small || u->is_spooled)
+		put_all(u, &req);
 	r = upload_ask(u->s, u->e, url, &req, reply, err);
 	if (r < 0)
 		return r;
@@ -471,17 +491,86 @@ look(struct upload *u, struct imgd_error **err)
 
 /* ---- attempts ---- */
 
+/* It did not even get that far, or nobody says how far: try again. */
+static bool
+is_unclear(const struct http_reply *reply)
+{
+	return reply->status == 408 || reply->status == 429 ||
+	    reply->status >= 500;
+}
+
+/*
+ * Learn how much the registry has; 0 too if that is nothing any more.  "0-0"
+ * may mean no byte or one: if it was one, the digest will be wrong.
+ */
+static int
+find_offset(struct upload *u, struct http_reply *reply,
+    struct imgd_error **err)
+{
+	struct http_request req = { .method = "GET" };
+	uint64_t last = 0;
+	int r;
+
+	u->is_astray = false;
+	if (u->is_small || u->is_spooled || u->no_resume) {
+		upload_forget(u);
+		return 0;
+	}
+	r = upload_ask(u->s, u->e, u->location, &req, reply, err);
+	if (r >= 0 && is_unclear(reply))
+		r = reply_error(u->s, reply, "upload", err);
+	if (r < 0) {
+		u->is_astray = true;
+		return r;
+	}
+	if (reply->status < 200 || reply->status > 204 ||
+	    !upload_range_end(reply->range, &last) ||
+	    (last > 0 && u->is_read && last + 1 > u->pos) ||
+	    upload_take_location(u, u->location, reply, NULL) < 0) {
+		log_debug("registry", "the upload is lost");
+		upload_forget(u);
+		return 0;
+	}
+	u->offset = last > 0 ? last + 1 : 0;
+	u->has_gone_on = true;
+	u->has_all = u->has_all && u->offset == u->pos;
+	return 0;
+}
+
+/* After a failure: where to go on, and how.  1: all is there already. */
+static int
+regroup(struct upload *u, struct http_reply *reply, struct imgd_error **err)
+{
+	uint64_t size;
+	int r;
+
+	if (!u->is_astray || u->location == NULL)
+		return 0;
+	r = find_offset(u, reply, err);
+	if (r < 0 || u->location != NULL)
+		return r;
+	/* Who cannot say what came of a stream may do better with pieces. */
+	if (!u->no_pieces && !u->is_small && u->is_read &&
+	    u->pos >= u->sent_from + PROGRESS_BYTES)
+		u->in_pieces = true;
+	/* All was sent, and only the answer was lost. */
+	return u->is_confirmed && !u->no_resume &&
+	    push_look(u->s, u->digest, &size, NULL) == 1;
+}
+
 static int
 one_try(struct upload *u, const char *why, struct http_reply *reply,
     struct imgd_error **err)
 {
-	int r = 0;
+	int r = regroup(u, reply, err);
 
+	if (r != 0)
+		return r < 0 ? r : 0;
 	if (u->location == NULL)
 		r = start(u, err);
 	if (r >= 0 && u->is_spooled && !u->has_spool)
 		r = fill_spool(u, why, err);
-	if (r >= 0 && !u->is_spooled && !u->has_all)
+	if (r >= 0 && !u->is_small && !u->is_spooled && !u->has_all)
 		r = u->in_pieces ? upload_pieces(u, why, reply, err)
 				 : stream(u, why, reply, err);
 	if (r >= 0)
@@ -489,61 +578,11 @@ one_try(struct upload *u, const char *why, struct http_reply *reply,
 	return r < 0 ? r : look(u, err);
 }
 
-/*
- * Learn how much the registry has.  "0-0" may mean no byte or one, so it counts
- * as nothing.
- */
-static void
-find_offset(struct upload *u)
-{
-	cleanup(push_reply_donep) struct http_reply reply = { .status = 0 };
-	struct http_request req = { .method = "GET" };
-	uint64_t last = 0;
-
-	if (u->location == NULL || u->is_spooled || u->no_resume) {
-		upload_forget(u);
-		return;
-	}
-	if (upload_ask(u->s, u->e, u->location, &req, &reply, NULL) < 0 ||
-	    reply.status < 200 || reply.status > 204 ||
-	    !upload_range_end(reply.range, &last) || last == 0 ||
-	    (u->is_read && last + 1 > u->pos) ||
-	    upload_take_location(u, u->location, &reply, NULL) < 0) {
-		log_debug("registry", "the upload is lost");
-		upload_forget(u);
-		return;
-	}
-	u->offset = last + 1;
-	u->has_all = u->has_all && u->offset == u->pos;
-}
-
-/* After a failure: where to go on, and how. */
-static void
-regroup(struct upload *u)
-{
-	bool was_begun = u->location != NULL;
-
-	find_offset(u);
-	/* Who cannot say what came of a stream may do better with pieces. */
-	if (was_begun && u->location == NULL && !u->no_pieces &&
-	    u->from->spool_fd >= 0 && u->pos >= u->sent_from + PROGRESS_BYTES)
-		u->in_pieces = true;
-}
-
-/* All was sent, and the answer was lost: it may be there. */
-static bool
-is_there(struct upload *u)
-{
-	uint64_t size;
-
-	return u->is_confirmed && u->location == NULL &&
-	    push_look(u->s, u->digest, &size, NULL) == 1;
-}
-
 static int
 attempts(struct upload *u, struct imgd_error **err)
 {
 	cleanup_error struct imgd_error *last = NULL;
+	uint64_t reached = 0;
 	unsigned n, ms;
 	int r;
 
@@ -553,7 +592,6 @@ attempts(struct upload *u, struct imgd_error **err)
 		};
 		cleanup_error struct imgd_error *why = NULL;
 		bool was_spooled = u->is_spooled, was_in_pieces = u->in_pieces;
-		uint64_t before = u->offset;
 
 		r = one_try(u, last != NULL ? imgd_error_msg(last) : NULL,
 		    &reply, &why);
@@ -562,6 +600,9 @@ attempts(struct upload *u, struct imgd_error **err)
 		/* An upload that was forgotten begins anew. */
 		if (r == -IMGD_E_UNKNOWN)
 			r = -IMGD_E_NET;
+		if (u->offset >= reached + PROGRESS_BYTES)
+			n = 1;
+		reached = u->offset;
 		if (u->is_final ||
 		    !v2_may_retry(u->s, r, &reply, n, &ms)) {
 			if (err != NULL)
@@ -574,11 +615,7 @@ attempts(struct upload *u, struct imgd_error **err)
 			if (r < 0)
 				return r;
 		}
-		regroup(u);
-		if (is_there(u))
-			return 0;
-		if (u->offset >= before + PROGRESS_BYTES)
-			n = 0;
+		u->is_astray = true;
 		imgd_error_free(last);
 		last = take_ptr(&why);
 	}
@@ -595,9 +632,8 @@ take_up(struct upload *u)
 		strncasecmp(from->location, "https:", 6) != 0))
 		return;
 	u->location = strdup(from->location);
-	find_offset(u);
-	if (u->location == NULL || from->mark_bytes == 0 ||
-	    from->mark_bytes > u->offset || from->mark_digest == NULL)
+	u->is_astray = true;
+	if (from->mark_bytes == 0 || from->mark_digest == NULL)
 		return;
 	u->check.bytes = from->mark_bytes;
 	(void)snprintf(u->check.digest, sizeof(u->check.digest), "%s",
@@ -618,6 +654,7 @@ registry_upload(struct registry_session *s, struct registry_upload *from,
     struct imgd_error **err)
 {
 	struct upload u = { .s = s, .from = from,
+		.is_small = from->spool_fd < 0,
 		.in_pieces = from->in_pieces && from->spool_fd >= 0 };
 	int r = push_endpoint(s, &u.e, err);
 

@@ -30,12 +30,14 @@ struct upload {
 	bool has_all;     /* all is there but the PUT */
 	bool has_gone_on; /* behind bytes that were not sent in this go */
 	bool no_resume;   /* that went wrong once */
+	bool is_astray;   /* what it has must be asked for */
 	bool is_final;    /* trying again will not help */
 	bool is_confirmed;
 	char digest[DIGEST_STR_SIZE];
 
-	bool is_spooled;  /* no PATCH: everything goes with the PUT */
-	bool has_spool;   /* it is in the scratch file */
+	bool is_small;    /* everything goes with the PUT, from the source */
+	bool is_spooled;  /* no PATCH: likewise, from the scratch file */
+	bool has_spool;   /* it is there */
 
 	bool in_pieces, no_pieces; /* are they sent; were they refused */
 	bool has_piece;   /* one is in the scratch file: */
