@@ -12,7 +12,7 @@
 #include <string.h>
 
 #include "adopt/adopt-impl.h"
-#include "adopt/base64.h"
+#include "lib/base64.h"
 #include "adopt/beneath.h"
 #include "lib/cleanup.h"
 #include "lib/limits.h"

@@ -7,7 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "adopt/base64.h"
+#include "lib/base64.h"
 #include "adopt/beneath.h"
 #include "adopt/tar-split.h"
 #include "lib/cleanup.h"

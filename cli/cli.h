@@ -16,9 +16,21 @@
 /* Exit status of wrong usage; a verb returns it after usage_error. */
 #define EXIT_USAGE 2
 
+/* Where a daemon listens unless it is told otherwise. */
+#define CLI_DEFAULT_HOST "/run/imgd.sock"
+
+/* What stands before the verb. */
+struct globals {
+	const char *root, *config, *host; /* NULL: not given */
+	const char *opts[64]; /* of the drivers, "KEY=VALUE" */
+	size_t n_opts;
+};
+
 struct cli {
+	const struct globals *globals;
 	struct config config;
 	const char *root;
+	const char *host; /* a socket's path; NULL: not given */
 	const struct cmd *cmd; /* the verb that runs */
 };
 
@@ -33,13 +45,25 @@ struct cmd {
 
 extern const struct cmd cmds[]; /* ended by a NULL name */
 
-cmd_fn cmd_adopt, cmd_create, cmd_diff, cmd_driver, cmd_fsck, cmd_help,
-    cmd_history, cmd_images, cmd_info, cmd_login, cmd_logout, cmd_search, cmd_inspect, cmd_migrate, cmd_mount,
-    cmd_pull, cmd_push, cmd_rm, cmd_rmi, cmd_tag, cmd_umount, cmd_version;
+cmd_fn cmd_adopt, cmd_create, cmd_daemon, cmd_diff, cmd_driver, cmd_fsck,
+    cmd_help, cmd_history, cmd_images, cmd_info, cmd_inspect, cmd_login,
+    cmd_logout, cmd_migrate, cmd_mount, cmd_pull, cmd_push, cmd_rm, cmd_rmi,
+    cmd_search, cmd_tag, cmd_umount, cmd_version;
+
+/* ---- main.c ---- */
+
+/* The configuration file and what was said beside it; ret: zeroed before. */
+int cli_read_config(const struct cli *cli, struct config *ret,
+    struct imgd_error **err);
 
 /* ---- usage.c ---- */
 
-/* One option of a verb: takes a value if value is not NULL. */
+/* More of one option are refused. */
+#define OPTION_LIST_MAX 32
+
+/* One option of a verb: takes a value if value is not NULL.  With a flag as
+ * well it may be given several times: value is then the first of
+ * OPTION_LIST_MAX + 1 pointers, all NULL. */
 struct option_spec {
 	char letter;          /* 0: none */
 	const char *name;     /* without "--" */
@@ -56,6 +80,14 @@ struct option_spec {
  */
 int parse_options(struct cli *cli, int argc, char **argv,
     const struct option_spec *specs, int min, int max, int *ret_n);
+
+/*
+ * Filters as the API takes them, of those that --filter gave: KEY=VALUE each.
+ *
+ * list: ended by NULL.  *ret_json: malloc'ed; NULL if there are none.
+ */
+int filters_from_options(const char *const *list, char **ret_json,
+    struct imgd_error **err);
 
 /* "imgd: VERB: text" and the verb's usage on stderr; returns EXIT_USAGE. */
 int usage_error(const struct cli *cli, const char *fmt, ...)

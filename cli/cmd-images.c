@@ -4,256 +4,348 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "cli/cli.h"
-#include "core/inspect.h"
+#include "cli/format.h"
+#include "core/images-list.h"
 #include "lib/cleanup-json.h"
 #include "lib/digest.h"
 #include "lib/strbuf.h"
 #include "registry/reference.h"
 
-struct image_item {
-	char *id, *created, *drivers;
-	uint64_t size_bytes;
+/* Columns; also the names and headings of what --format knows. */
+enum { REPOSITORY, TAG, DIGEST, ID, SINCE, AT, SIZE, DRIVER, CONTAINERS,
+	SHARED, UNIQUE, VIRTUAL, N_COLUMNS };
+
+static const struct format_field fields[] = {
+	[REPOSITORY] = { "Repository", "REPOSITORY" },
+	[TAG] = { "Tag", "TAG" },
+	[DIGEST] = { "Digest", "DIGEST" },
+	[ID] = { "ID", "IMAGE ID" },
+	[SINCE] = { "CreatedSince", "CREATED" },
+	[AT] = { "CreatedAt", "CREATED AT" },
+	[SIZE] = { "Size", "SIZE" },
+	[DRIVER] = { "Driver", "DRIVER" },
+	[CONTAINERS] = { "Containers", "CONTAINERS" },
+	[SHARED] = { "SharedSize", "SHARED SIZE" },
+	[UNIQUE] = { "UniqueSize", "UNIQUE SIZE" },
+	[VIRTUAL] = { "VirtualSize", "SIZE" },
+	[N_COLUMNS] = { NULL, NULL },
 };
 
-/* One name of an image, or none. */
-struct name_item {
-	char *repository; /* familiar */
-	char *canonical;
-	char *tag, *digest;
-	char *image;
-};
+#define PLAIN "table {{.Repository}}\t{{.Tag}}\t{{.ID}}\t{{.CreatedSince}}" \
+	"\t{{.Size}}\t{{.Driver}}"
+#define WITH_DIGESTS "table {{.Repository}}\t{{.Tag}}\t{{.Digest}}\t{{.ID}}" \
+	"\t{{.CreatedSince}}\t{{.Size}}\t{{.Driver}}"
 
 struct listing {
-	struct image_item *images;
-	size_t n_images;
-	struct name_item *names;
-	size_t n_names;
+	struct format *format; /* NULL: is_quiet or is_json */
 	/* what was asked */
 	bool is_quiet, is_json, wants_digests, is_long;
-	const char *repository, *tag; /* filter; NULL: all */
 };
 
-static void
-listing_done(struct listing *l)
-{
-	size_t i;
+/* One image, and texts of it that all its rows share. */
+struct row {
+	struct json_object *image;
+	char size[32], shared[32], unique[32], containers[24];
+	char since[40], at[48];
+	char drivers[256];
+	const char *id;
+};
 
-	for (i = 0; i < l->n_images; i++) {
-		free(l->images[i].id);
-		free(l->images[i].created);
-		free(l->images[i].drivers);
-	}
-	for (i = 0; i < l->n_names; i++) {
-		free(l->names[i].repository);
-		free(l->names[i].canonical);
-		free(l->names[i].tag);
-		free(l->names[i].digest);
-		free(l->names[i].image);
-	}
-	free(l->images);
-	free(l->names);
+static struct json_object *
+get(struct json_object *o, const char *key)
+{
+	struct json_object *v;
+
+	return json_object_object_get_ex(o, key, &v) ? v : NULL;
 }
 
-static int
-add_image(void *ctx, const struct image_summary *s)
+static int64_t
+get_int(struct json_object *o, const char *key)
 {
-	struct listing *l = ctx;
-	struct image_item *items, *to;
-
-	items = reallocarray(l->images, l->n_images + 1, sizeof(*items));
-	if (items == NULL)
-		return -ENOMEM;
-	l->images = items;
-	to = &items[l->n_images++];
-	*to = (struct image_item) {
-		.id = strdup(s->id),
-		.created = strdup(s->created),
-		.drivers = strdup(s->drivers),
-		.size_bytes = s->size_bytes,
-	};
-	return to->id && to->created && to->drivers ? 0 : -ENOMEM;
+	return json_object_get_int64(get(o, key));
 }
 
-static int
-add_name(void *ctx, const struct image_name *n)
+/* As docker writes a local time: "2014-04-16 22:00:00 +0200 CEST". */
+static const char *
+at(int64_t when, char buf[48])
 {
-	cleanup(reference_done) struct reference ref = REFERENCE_INIT;
-	struct listing *l = ctx;
-	struct name_item *items, *to;
+	time_t t = (time_t)when;
+	struct tm tm;
 
-	items = reallocarray(l->names, l->n_names + 1, sizeof(*items));
-	if (items == NULL)
-		return -ENOMEM;
-	l->names = items;
-	to = &items[l->n_names++];
-	*to = (struct name_item) {
-		.canonical = strdup(n->repository),
-		.tag = strdup(n->tag),
-		.digest = strdup(n->manifest_digest),
-		.image = strdup(n->image),
-	};
-	if (reference_parse(n->repository, 0, &ref, NULL) >= 0)
-		to->repository = reference_familiar_name(&ref);
-	else
-		to->repository = strdup(n->repository);
-	return to->canonical && to->tag && to->digest && to->image &&
-		to->repository
-	    ? 0
-	    : -ENOMEM;
-}
-
-static bool
-is_wanted(const struct listing *l, const struct name_item *n)
-{
-	if (l->repository == NULL)
-		return true;
-	return n != NULL && strcmp(n->canonical, l->repository) == 0 &&
-	    (l->tag == NULL || strcmp(n->tag, l->tag) == 0);
+	if (when == 0 || localtime_r(&t, &tm) == NULL ||
+	    strftime(buf, 48, "%Y-%m-%d %H:%M:%S %z %Z", &tm) == 0)
+		return "N/A";
+	return buf;
 }
 
 static void
-row(const struct listing *l, struct table *t, const struct image_item *img,
-    const struct name_item *n)
-{
-	char size[32], when[40];
-
-	table_cell(t, "%s", n != NULL ? n->repository : "<none>");
-	table_cell(t, "%s",
-	    n != NULL && n->tag[0] != '\0' ? n->tag : "<none>");
-	if (l->wants_digests)
-		table_cell(t, "%s",
-		    n != NULL && n->digest[0] != '\0' ? n->digest : "<none>");
-	table_cell(t, "%.*s", l->is_long ? DIGEST_STR_LEN : 12,
-	    l->is_long ? img->id : digest_hex(img->id));
-	table_cell(t, "%s", ago(inspect_time(img->created), when));
-	table_cell(t, "%s", str_size(img->size_bytes, size));
-	table_cell(t, "%s", img->drivers);
-}
-
-static void
-json_row(const struct image_item *img, const struct name_item *n)
+json_row(const struct row *row, const char *repository, const char *tag,
+    const char *digest)
 {
 	cleanup_json struct json_object *o = json_object_new_object();
-	struct json_object *drivers = json_object_new_array();
-	/* The image may have more names, each with a row. */
-	cleanup_free char *list = strdup(img->drivers);
-	char *save = NULL, *d;
+	char created[32] = "";
+	time_t t = (time_t)get_int(row->image, "Created");
+	struct tm tm;
 
+	if (t != 0 && gmtime_r(&t, &tm) != NULL)
+		(void)strftime(created, sizeof(created), "%FT%TZ", &tm);
 	json_object_object_add(o, "Repository",
-	    json_object_new_string(n != NULL ? n->repository : "<none>"));
-	json_object_object_add(o, "Tag",
-	    json_object_new_string(
-		n != NULL && n->tag[0] != '\0' ? n->tag : "<none>"));
-	json_object_object_add(o, "Digest",
-	    json_object_new_string(
-		n != NULL && n->digest[0] != '\0' ? n->digest : "<none>"));
-	json_object_object_add(o, "ID", json_object_new_string(img->id));
+	    json_object_new_string(repository));
+	json_object_object_add(o, "Tag", json_object_new_string(tag));
+	json_object_object_add(o, "Digest", json_object_new_string(digest));
+	json_object_object_add(o, "ID", json_object_new_string(row->id));
 	json_object_object_add(o, "CreatedAt",
-	    json_object_new_string(img->created));
+	    json_object_new_string(created));
 	json_object_object_add(o, "Size",
-	    json_object_new_int64((int64_t)img->size_bytes));
-	for (d = list != NULL ? strtok_r(list, ",", &save) : NULL; d != NULL;
-	    d = strtok_r(NULL, ",", &save))
-		(void)json_object_array_add(drivers,
-		    json_object_new_string(d));
-	json_object_object_add(o, "Drivers", drivers);
+	    json_object_get(get(row->image, "Size")));
+	json_object_object_add(o, "Drivers",
+	    json_object_get(get(row->image, "Drivers")));
 	print_json(o, false);
 }
 
 static void
-show(const struct listing *l, struct table *t, struct image_item *img,
-    const struct name_item *n, bool *is_shown)
+put_row(const struct listing *l, const struct row *row,
+    const char *repository, const char *tag, const char *digest)
 {
-	if (!is_wanted(l, n))
+	const char *values[N_COLUMNS] = {
+		[REPOSITORY] = repository,
+		[TAG] = tag,
+		[DIGEST] = digest,
+		[SINCE] = row->since,
+		[AT] = row->at,
+		[SIZE] = row->size,
+		[DRIVER] = row->drivers,
+		[CONTAINERS] = row->containers,
+		[SHARED] = row->shared,
+		[UNIQUE] = row->unique,
+		[VIRTUAL] = row->size,
+	};
+	char id[DIGEST_STR_SIZE];
+
+	if (l->is_json) {
+		json_row(row, repository, tag, digest);
 		return;
-	if (l->is_json)
-		json_row(img, n);
-	else if (l->is_quiet && !*is_shown)
-		(void)printf("%.*s\n", l->is_long ? DIGEST_STR_LEN : 12,
-		    l->is_long ? img->id : digest_hex(img->id));
-	else if (!l->is_quiet)
-		row(l, t, img, n);
-	*is_shown = true;
+	}
+	(void)snprintf(id, sizeof(id), "%.*s",
+	    l->is_long ? DIGEST_STR_LEN : 12,
+	    l->is_long ? row->id : digest_hex(row->id));
+	values[ID] = id;
+	format_row(l->format, values, NULL);
 }
 
-/* docker's rule: an image shows under its tags; under its digests only if
- * asked to, or if it has no tag. */
-static void
-show_image(const struct listing *l, struct table *t, struct image_item *img)
+/* Split "repository:tag" or "repository@digest" at its end. */
+static char *
+split_name(struct json_object *names, size_t i, char separator,
+    const char **ret_end)
 {
-	bool has_tag = false, is_shown = false, has_name = false;
+	char *name = strdup(json_object_get_string(
+	    json_object_array_get_idx(names, i)));
+	char *end = name != NULL ? strrchr(name, separator) : NULL;
+
+	if (end == NULL) {
+		free(name);
+		return NULL;
+	}
+	*end = '\0';
+	*ret_end = end + 1;
+	return name;
+}
+
+/* A row for each digest of the repository, or one without: how many. */
+static size_t
+digest_rows(const struct listing *l, const struct row *row,
+    struct json_object *digests, const char *repository, const char *tag)
+{
+	size_t i, n = 0;
+
+	for (i = 0; i < json_object_array_length(digests); i++) {
+		const char *digest;
+		cleanup_free char *of = split_name(digests, i, '@', &digest);
+
+		if (of == NULL || strcmp(of, repository) != 0)
+			continue;
+		n++;
+		put_row(l, row, repository, tag, digest);
+		if (!l->wants_digests)
+			break;
+	}
+	return n;
+}
+
+static bool
+has_repository(struct json_object *names, size_t n, char separator,
+    const char *repository)
+{
 	size_t i;
 
-	for (i = 0; i < l->n_names; i++) {
-		const struct name_item *n = &l->names[i];
+	for (i = 0; i < n; i++) {
+		const char *end;
+		cleanup_free char *of = split_name(names, i, separator, &end);
 
-		if (strcmp(n->image, img->id) != 0)
-			continue;
-		if (n->tag[0] != '\0')
-			has_tag = true;
-		else if (has_tag)
-			continue;
-		has_name = true;
-		show(l, t, img, n, &is_shown);
+		if (of != NULL && strcmp(of, repository) == 0)
+			return true;
 	}
-	if (!has_name)
-		show(l, t, img, NULL, &is_shown);
+	return false;
+}
+
+/* docker's rule: a tag shows with each digest of its repository; a repository
+ * without a tag shows by its digests. */
+static void
+image_rows(const struct listing *l, const struct row *row)
+{
+	struct json_object *tags = get(row->image, "RepoTags");
+	struct json_object *digests = get(row->image, "RepoDigests");
+	size_t i, n_tags = json_object_array_length(tags);
+	size_t n_digests = json_object_array_length(digests);
+	bool with_digests = l->wants_digests || l->is_json;
+
+	for (i = 0; i < n_tags; i++) {
+		const char *tag;
+		cleanup_free char *of = split_name(tags, i, ':', &tag);
+
+		if (of != NULL &&
+		    (!with_digests ||
+			digest_rows(l, row, digests, of, tag) == 0))
+			put_row(l, row, of, tag, "<none>");
+	}
+	for (i = 0; i < n_digests; i++) {
+		const char *digest;
+		cleanup_free char *of = split_name(digests, i, '@', &digest);
+
+		if (of != NULL && !has_repository(tags, n_tags, ':', of) &&
+		    !has_repository(digests, i, '@', of))
+			(void)digest_rows(l, row, digests, of, "<none>");
+	}
+	if (n_tags + n_digests == 0)
+		put_row(l, row, "<none>", "<none>", "<none>");
+}
+
+static void
+show_image(const struct listing *l, struct json_object *image)
+{
+	struct row row = { .image = image };
+	struct json_object *drivers = get(image, "Drivers");
+	uint64_t size = (uint64_t)get_int(image, "Size");
+	uint64_t shared = (uint64_t)get_int(image, "SharedSize");
+	int64_t created = get_int(image, "Created");
+	size_t i, n = 0;
+
+	row.id = json_object_get_string(get(image, "Id"));
+	if (l->is_quiet) {
+		(void)printf("%.*s\n", l->is_long ? DIGEST_STR_LEN : 12,
+		    l->is_long ? row.id : digest_hex(row.id));
+		return;
+	}
+	for (i = 0; i < json_object_array_length(drivers) &&
+	    n < sizeof(row.drivers);
+	    i++)
+		n += (size_t)snprintf(row.drivers + n,
+		    sizeof(row.drivers) - n, "%s%s", i > 0 ? "," : "",
+		    json_object_get_string(
+			json_object_array_get_idx(drivers, i)));
+	(void)str_size(size, row.size);
+	(void)str_size(shared, row.shared);
+	(void)str_size(size - shared, row.unique);
+	(void)snprintf(row.containers, sizeof(row.containers), "%jd",
+	    (intmax_t)get_int(image, "Containers"));
+	(void)snprintf(row.since, sizeof(row.since), "%s",
+	    ago(created, row.since));
+	(void)snprintf(row.at, sizeof(row.at), "%s", at(created, row.at));
+	image_rows(l, &row);
+}
+
+/* "NAME[:TAG]" as a pattern for names as docker shows them. */
+static char *
+name_pattern(const char *typed)
+{
+	cleanup(reference_done) struct reference ref = REFERENCE_INIT;
+	cleanup_free char *familiar = NULL;
+	char *pattern;
+
+	if (reference_parse(typed, 0, &ref, NULL) >= 0)
+		familiar = reference_familiar(&ref);
+	if (asprintf(&pattern, "reference=%s",
+		familiar != NULL ? familiar : typed) < 0)
+		return NULL;
+	return pattern;
 }
 
 static int
-print_listing(struct listing *l)
+list(struct cli *cli, const struct listing *l, const char *filters,
+    struct imgd_error **err)
 {
-	static const char *const plain[] = { "REPOSITORY", "TAG", "IMAGE ID",
-		"CREATED", "SIZE", "DRIVER", NULL };
-	static const char *const with_digest[] = { "REPOSITORY", "TAG",
-		"DIGEST", "IMAGE ID", "CREATED", "SIZE", "DRIVER", NULL };
-	struct table t;
+	const struct images_query query = {
+		.filters = filters,
+		.wants_shared_size = true,
+	};
+	cleanup(store_closep) struct store *s = NULL;
+	cleanup_json struct json_object *images = NULL;
+	struct strbuf text = STRBUF_INIT;
 	size_t i;
+	int r;
 
-	table_init(&t, l->wants_digests ? with_digest : plain);
-	for (i = 0; i < l->n_images; i++)
-		show_image(l, &t, &l->images[i]);
-	if (!l->is_quiet && !l->is_json)
-		return table_print(&t) < 0;
-	table_done(&t);
-	return 0;
+	r = store_open(cli->root, &cli->config, /* is_readonly= */ true, &s,
+	    err);
+	if (r >= 0)
+		r = images_list(s, &query, &text, err);
+	if (r >= 0)
+		images = json_tokener_parse(text.data);
+	strbuf_done(&text);
+	if (r < 0)
+		return r;
+	if (images == NULL)
+		return imgd_error_set(err, ENOMEM, "out of memory");
+	for (i = 0; i < json_object_array_length(images); i++)
+		show_image(l, json_object_array_get_idx(images, i));
+	return l->format != NULL ? format_end(l->format) : 0;
 }
 
 int
 cmd_images(struct cli *cli, int argc, char **argv)
 {
-	cleanup(reference_done) struct reference ref = REFERENCE_INIT;
-	cleanup(listing_done) struct listing l = { .images = NULL };
-	cleanup(store_closep) struct store *s = NULL;
+	const char *filters[OPTION_LIST_MAX + 2] = { NULL };
+	cleanup(format_freep) struct format *f = NULL;
 	cleanup_error struct imgd_error *err = NULL;
-	cleanup_free char *name = NULL;
+	cleanup_free char *pattern = NULL, *json = NULL;
+	struct listing l = { .format = NULL };
+	const char *format = NULL;
+	bool is_all, has_filters = false;
 	const struct option_spec specs[] = {
+		{ 'a', "all", &is_all, NULL },
 		{ 'q', "quiet", &l.is_quiet, NULL },
+		{ 'f', "filter", &has_filters, filters },
 		{ 0, "digests", &l.wants_digests, NULL },
 		{ 0, "no-trunc", &l.is_long, NULL },
+		{ 0, "format", NULL, &format },
 		{ 0, "json", &l.is_json, NULL },
 		{ 0, NULL, NULL, NULL },
 	};
+	size_t n_filters = 0;
 	int n, r;
 
 	if (parse_options(cli, argc, argv, specs, 0, 1, &n) < 0)
 		return EXIT_USAGE;
+	while (filters[n_filters] != NULL)
+		n_filters++;
 	if (n == 1) {
-		if (reference_parse(argv[1], 0, &ref, &err) < 0)
-			return report(cli, NULL, err);
-		name = reference_name(&ref);
-		l.repository = name;
-		l.tag = ref.tag;
+		pattern = name_pattern(argv[1]);
+		filters[n_filters] = pattern;
 	}
-	r = store_open(cli->root, &cli->config, /* is_readonly= */ true, &s,
-	    &err);
-	if (r >= 0 && s->tags != NULL)
-		r = tagstore_images(s->tags, add_image, &l, &err);
-	if (r >= 0 && s->tags != NULL)
-		r = tagstore_names(s->tags, NULL, add_name, &l, &err);
-	if (r < 0)
-		return report(cli, NULL, err);
-	return print_listing(&l);
+	r = filters_from_options(filters, &json, &err);
+	if (r >= 0 && !l.is_quiet && !l.is_json)
+		r = format_parse(format != NULL && strcmp(format, "table") != 0
+			? format
+			: l.wants_digests ? WITH_DIGESTS
+					  : PLAIN,
+		    fields, &f, &err);
+	l.format = f;
+	/* Rows by digest are what such a format is for. */
+	l.wants_digests = l.wants_digests ||
+	    (format != NULL && strstr(format, ".Digest") != NULL);
+	if (r >= 0)
+		r = list(cli, &l, json, &err);
+	return r < 0 ? report(cli, NULL, err) : 0;
 }

@@ -30,7 +30,8 @@ const struct cmd cmds[] = {
 	{ "adopt", cmd_adopt, "[--driver D] [-q] [--json] DIR [IMAGE...]",
 	    "take over images of Docker or podman" },
 	{ "images", cmd_images,
-	    "[-q] [--digests] [--no-trunc] [--json] [NAME[:TAG]]",
+	    "[-a] [-q] [--digests] [--no-trunc] [-f KEY=VALUE] "
+	    "[--format FORMAT] [--json] [NAME[:TAG]]",
 	    "list images" },
 	{ "inspect", cmd_inspect, "IMAGE...", "tell everything about images" },
 	{ "history", cmd_history, "[-q] [--no-trunc] [--json] IMAGE",
@@ -57,6 +58,9 @@ const struct cmd cmds[] = {
 	    "ls [--json] | info NAME|PATH | test [OPTIONS] NAME|PATH",
 	    "list, describe and test storage drivers" },
 	{ "info", cmd_info, "[--json]", "describe this store" },
+	{ "daemon", cmd_daemon,
+	    "[-G GROUP] [--idle-exit SECONDS] [-l warn|info|debug]",
+	    "serve Docker's API on a unix socket" },
 	{ "version", cmd_version, "[--json]", "print version numbers" },
 	{ "help", cmd_help, "[VERB]", "print this list, or a verb's usage" },
 	{ NULL, NULL, NULL, NULL },
@@ -80,9 +84,9 @@ cmd_help(struct cli *cli, int argc, char **argv)
 		    c->name, c->usage, c->summary, c->name);
 		return 0;
 	}
-	(void)printf("usage: imgd [--root DIR] [--config FILE] "
-		     "[--driver-opt K=V] [--debug AREAS]\n"
-		     "            VERB [OPTIONS] [ARGUMENTS]\n\n");
+	(void)printf("usage: imgd [--root DIR] [--host PATH] [--config FILE] "
+		     "[--driver-opt K=V]\n"
+		     "            [--debug AREAS] VERB [OPTIONS] [ARGUMENTS]\n\n");
 	for (c = cmds; c->name != NULL; c++)
 		(void)printf("  %-9s %s\n", c->name, c->summary);
 	(void)printf("\nimgd help VERB tells a verb's usage; "
@@ -96,12 +100,6 @@ bad_usage(const char *text, const char *what)
 	(void)fprintf(stderr, "imgd: %s%s; try imgd help\n", text, what);
 	return EXIT_USAGE;
 }
-
-struct globals {
-	const char *root, *config;
-	const char *opts[64];
-	size_t n_opts;
-};
 
 /* Parse what stands before the verb.  Returns the verb's place in argv, or a
  * negative exit status. */
@@ -132,6 +130,9 @@ parse_globals(int argc, char **argv, struct globals *g)
 			g->root = value;
 		else if (strncmp(a, "--config", n) == 0 && n == 8)
 			g->config = value;
+		else if ((strncmp(a, "--host", n) == 0 && n == 6) ||
+		    strcmp(a, "-H") == 0)
+			g->host = value;
 		else if (strncmp(a, "--debug", n) == 0 && n == 7)
 			(void)setenv("IMGD_DEBUG", value, 1);
 		else if (strncmp(a, "--driver-opt", n) == 0 && n == 12 &&
@@ -145,15 +146,48 @@ parse_globals(int argc, char **argv, struct globals *g)
 	return i;
 }
 
-static int
-load_config(struct cli *cli, const struct globals *g, struct imgd_error **err)
+int
+cli_read_config(const struct cli *cli, struct config *ret,
+    struct imgd_error **err)
 {
+	const struct globals *g = cli->globals;
 	size_t i;
 	int r;
 
-	r = config_load(g->config, &cli->config, err);
+	r = config_load(g->config, ret, err);
 	for (i = 0; i < g->n_opts && r >= 0; i++)
-		r = config_add_storage_opt(&cli->config, g->opts[i], err);
+		r = config_add_storage_opt(ret, g->opts[i], err);
+	return r;
+}
+
+/* A path, or one behind "unix://". */
+static int
+find_host(struct cli *cli, struct imgd_error **err)
+{
+	const char *host = cli->globals->host;
+
+	if (host == NULL)
+		host = getenv("IMGD_HOST");
+	if (host == NULL || *host == '\0')
+		return 0;
+	if (str_starts(host, "unix://"))
+		host += strlen("unix://");
+	if (host[0] != '/')
+		return imgd_error_set(err, EINVAL,
+		    "host %s: neither an absolute path nor unix://PATH", host);
+	cli->host = host;
+	return 0;
+}
+
+static int
+load_config(struct cli *cli, struct imgd_error **err)
+{
+	const struct globals *g = cli->globals;
+	int r;
+
+	r = cli_read_config(cli, &cli->config, err);
+	if (r >= 0)
+		r = find_host(cli, err);
 	if (r < 0)
 		return r;
 	cli->root = g->root != NULL		? g->root
@@ -182,7 +216,7 @@ main(int argc, char **argv)
 {
 	cleanup_error struct imgd_error *err = NULL;
 	struct globals g = { .root = NULL };
-	struct cli cli = { .root = NULL };
+	struct cli cli = { .globals = &g };
 	const struct cmd *c;
 	int verb, status;
 
@@ -203,7 +237,7 @@ main(int argc, char **argv)
 	if (c->name == NULL)
 		return bad_usage("no such verb: ", argv[verb]);
 	cli.cmd = c;
-	if (load_config(&cli, &g, &err) < 0) {
+	if (load_config(&cli, &err) < 0) {
 		status = report(&cli, NULL, err);
 	} else {
 		status = c->run(&cli, argc - verb, argv + verb);

@@ -99,6 +99,7 @@ table_done(struct table *t)
 	while (t->n_cells > 0)
 		free(t->cells[--t->n_cells]);
 	free(t->cells);
+	t->cells = NULL;
 }
 
 int

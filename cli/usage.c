@@ -9,7 +9,7 @@
 #include <string.h>
 
 #include "cli/cli.h"
-#include "lib/cleanup.h"
+#include "lib/cleanup-json.h"
 #include "lib/strbuf.h"
 
 int
@@ -74,6 +74,23 @@ find(const struct option_spec *specs, const char *arg, const char **ret_value)
 	return NULL;
 }
 
+static int
+add_value(struct cli *cli, const struct option_spec *s, const char *value)
+{
+	size_t n = 0;
+
+	while (n < OPTION_LIST_MAX && s->value[n] != NULL)
+		n++;
+	if (n == OPTION_LIST_MAX) {
+		(void)usage_error(cli, "--%s: more than %d", s->name,
+		    OPTION_LIST_MAX);
+		return -1;
+	}
+	s->value[n] = value;
+	*s->flag = true;
+	return 0;
+}
+
 /* Handle the option at argv[*i]. */
 static int
 one_option(struct cli *cli, int argc, char **argv,
@@ -100,6 +117,8 @@ one_option(struct cli *cli, int argc, char **argv,
 		(void)usage_error(cli, "%s needs a value", arg);
 		return -1;
 	}
+	if (s->flag != NULL)
+		return add_value(cli, s, value);
 	*s->value = value;
 	return 0;
 }
@@ -127,4 +146,39 @@ parse_options(struct cli *cli, int argc, char **argv,
 	}
 	*ret_n = n;
 	return 0;
+}
+
+int
+filters_from_options(const char *const *list, char **ret_json,
+    struct imgd_error **err)
+{
+	cleanup_json struct json_object *o = json_object_new_object();
+	size_t i;
+
+	for (i = 0; list[i] != NULL; i++) {
+		const char *equals = strchr(list[i], '=');
+		cleanup_free char *key = NULL;
+		struct json_object *values;
+		char *c;
+
+		if (equals == NULL || equals == list[i])
+			return imgd_error_set(err, EINVAL,
+			    "filter %s: not of the form KEY=VALUE", list[i]);
+		key = strndup(list[i], (size_t)(equals - list[i]));
+		for (c = key; c != NULL && *c != '\0'; c++)
+			*c = (char)tolower((unsigned char)*c);
+		if (key == NULL)
+			return imgd_error_set(err, ENOMEM, "out of memory");
+		if (!json_object_object_get_ex(o, key, &values)) {
+			values = json_object_new_array();
+			json_object_object_add(o, key, values);
+		}
+		(void)json_object_array_add(values,
+		    json_object_new_string(equals + 1));
+	}
+	if (i == 0)
+		return 0;
+	*ret_json = strdup(json_object_to_json_string(o));
+	return *ret_json != NULL ? 0 : imgd_error_set(err, ENOMEM,
+					   "out of memory");
 }

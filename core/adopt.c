@@ -18,6 +18,7 @@
 
 #include "adopt/adopt.h"
 #include "core/job.h"
+#include "core/module.h"
 #include "core/mount.h"
 #include "core/protocol.h"
 #include "core/pull.h"
@@ -67,7 +68,7 @@ start_mounter(struct engine *e, struct origin *o, int *ret_sock,
 	int pair[2], r;
 
 	if (strcmp(o->driver, ADOPT_DEVICEMAPPER) != 0 ||
-	    !role_exists("mounter"))
+	    !module_exists("mounter"))
 		return 0;
 	if (fstat(e->store->root_fd, &st) < 0)
 		return imgd_error_set(err, errno, "%s: %s", e->store->root,
@@ -117,7 +118,7 @@ start_adopter(struct engine *e, struct origin *o, int *ret_sock,
 	message_init(&m, ADOPT_START);
 	/* More than may run at once, so that a layer that is taken over is
 	 * never behind ones that wait for it. */
-	message_put_u32(&m, 2 * e->config->max_concurrent_downloads + 1);
+	message_put_u32(&m, 2 * engine_config(e)->max_concurrent_downloads + 1);
 	message_put_str(&m, o->driver);
 	message_put_str(&m, o->id);
 	message_put_u32(&m, mounter_sock >= 0);

@@ -63,6 +63,14 @@ static void
 become_engine(const char *root, const struct config *config, int lock_fd,
     int ready_fd)
 {
+	const struct engine_options o = {
+		.root = root,
+		.config = config,
+		.lock_fd = lock_fd,
+		.ready_fd = ready_fd,
+		.idle_ms = ENGINE_IDLE_MS,
+	};
+	struct imgd_error *err = NULL;
 	int null_fd;
 
 	(void)setsid();
@@ -77,7 +85,7 @@ become_engine(const char *root, const struct config *config, int lock_fd,
 		(void)close(null_fd);
 	}
 	(void)chdir("/");
-	exit(engine_run(root, config, lock_fd, ready_fd));
+	exit(engine_run(&o, &err) < 0);
 }
 
 /* Fork an engine that owns lock_fd and wait until it serves. */
@@ -176,6 +184,9 @@ send_request(int sock, const struct job_request *q, struct imgd_error **err)
 		message_put_str(&m, q->env[i][0]);
 		message_put_str(&m, q->env[i][1]);
 	}
+	message_put_u32(&m, (uint32_t)q->n_fds);
+	for (i = 0; i < q->n_fds; i++)
+		message_put_fd(&m, q->fds[i]);
 	return message_send(sock, &m, err);
 }
 

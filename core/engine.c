@@ -9,38 +9,24 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <sys/file.h>
-#include <sys/prctl.h>
 #include <sys/signalfd.h>
-#include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "core/containers.h"
+#include "core/door.h"
 #include "core/engine.h"
 #include "core/exec.h"
-#include "core/job.h"
 #include "core/lock.h"
 #include "core/mount.h"
 #include "core/partials.h"
-#include "core/protocol.h"
 #include "core/pull.h"
 #include "lib/cleanup.h"
 #include "lib/fs-at.h"
 #include "lib/log.h"
-#include "lib/message.h"
 #include "tagstore/uploads.h"
 
 #define LOG_ENGINE   "engine"
 #define UPLOAD_MAX_S (7 * 86400) /* longer no registry keeps a part */
-
-/* A client's connection, on its way to its thread. */
-struct connection {
-	struct engine *engine;
-	int sock;
-};
 
 bool
 engine_is_ending(struct engine *e)
@@ -72,178 +58,24 @@ engine_leave(struct engine *e)
 	pthread_mutex_unlock(&e->mutex);
 }
 
-/* ---- jobs ---- */
-
-static void
-job_free(struct job *job)
+int
+engine_thread(struct engine *e, void *(*run)(void *), void *arg,
+    struct imgd_error **err)
 {
-	size_t i;
-
-	for (i = 0; i < job->n_args; i++)
-		free(job->args[i]);
-	for (i = 0; i < job->n_env; i++) {
-		free(job->env[i].key);
-		free(job->env[i].value);
-	}
-	free(job->args);
-	free(job->env);
-	free(job->name);
-	strbuf_done(&job->result);
-	close_fd(&job->sock);
-}
-
-static int
-parse_job(struct message *m, struct job *job, struct imgd_error **err)
-{
-	uint32_t i, n;
-
-	if (m->type != JOB_RUN)
-		return imgd_error_set(err, IMGD_E_PROTOCOL,
-		    "unexpected message %u", (unsigned int)m->type);
-	job->name = strdup(message_get_str(m));
-	n = message_get_u32(m);
-	if (n > JOB_MAX_ARGS)
-		return imgd_error_set(err, IMGD_E_LIMIT,
-		    "more than %d arguments", JOB_MAX_ARGS);
-	job->args = calloc((size_t)n + 1, sizeof(*job->args));
-	for (i = 0; job->args != NULL && i < n; i++, job->n_args++)
-		if ((job->args[i] = strdup(message_get_str(m))) == NULL)
-			break;
-	n = message_get_u32(m);
-	if (n > JOB_MAX_ARGS)
-		return imgd_error_set(err, IMGD_E_LIMIT,
-		    "more than %d variables", JOB_MAX_ARGS);
-	job->env = calloc((size_t)n + 1, sizeof(*job->env));
-	for (i = 0; job->env != NULL && i < n; i++, job->n_env++) {
-		job->env[i].key = strdup(message_get_str(m));
-		job->env[i].value = strdup(message_get_str(m));
-		if (job->env[i].key == NULL || job->env[i].value == NULL) {
-			job->n_env++;
-			break;
-		}
-	}
-	if (job->name == NULL || job->args == NULL || job->env == NULL)
-		return imgd_error_set(err, ENOMEM, "out of memory");
-	return message_end(m, err);
-}
-
-static int
-run_job(struct job *job, struct imgd_error **err)
-{
-	const struct job_type *t;
-
-	for (t = job_types; t->name != NULL; t++)
-		if (strcmp(t->name, job->name) == 0)
-			break;
-	if (t->name == NULL)
-		return imgd_error_set(err, EINVAL, "no such job: %s",
-		    job->name);
-	if (job->n_args < t->min_args || job->n_args > t->max_args)
-		return imgd_error_set(err, EINVAL,
-		    "job %s: wrong number of arguments", job->name);
-	log_debug(LOG_ENGINE, "job %s begins", job->name);
-	return t->run(job, err);
-}
-
-/* Only who may enter ROOT reaches the socket; check all the same. */
-static int
-check_peer(int sock, struct imgd_error **err)
-{
-	struct ucred cred;
-	socklen_t len = sizeof(cred);
-
-	if (getsockopt(sock, SOL_SOCKET, SO_PEERCRED, &cred, &len) < 0)
-		return imgd_error_set(err, errno, "peer: %s", strerror(errno));
-	if (cred.uid != 0 && cred.uid != geteuid())
-		return imgd_error_set(err, EPERM, "user %u may not use this",
-		    (unsigned int)cred.uid);
-	return 0;
-}
-
-static void
-send_end(struct job *job, int r, struct imgd_error *e)
-{
-	struct message m;
-
-	if (r == -IMGD_E_GOING) {
-		message_init(&m, JOB_GOING);
-	} else if (r < 0) {
-		message_init(&m, JOB_FAILED);
-		message_put_error(&m, e);
-	} else {
-		message_init(&m, JOB_DONE);
-		message_put_str(&m, job->result.data);
-	}
-	(void)message_send(job->sock, &m, NULL);
-}
-
-static void *
-job_thread(void *arg)
-{
-	cleanup_error struct imgd_error *err = NULL;
-	cleanup(message_done) struct message m;
-	struct connection *c = arg;
-	struct engine *e = c->engine;
-	struct job job = { .engine = e, .sock = c->sock,
-		.result = STRBUF_INIT };
-	int r;
-
-	free(c);
-	message_init(&m, 0);
-	r = message_set_timeout(job.sock, PROTOCOL_TIMEOUT_S, &err);
-	if (r >= 0)
-		r = check_peer(job.sock, &err);
-	if (r >= 0)
-		r = message_recv(job.sock, PROTOCOL_MAX_BYTES, &m, &err);
-	if (r > 0 && engine_is_ending(e)) {
-		send_end(&job, -IMGD_E_GOING, NULL);
-	} else if (r != 0) {
-		if (r > 0)
-			r = parse_job(&m, &job, &err);
-		if (r >= 0)
-			r = run_job(&job, &err);
-		if (r < 0)
-			log_debug(LOG_ENGINE, "job failed: %s",
-			    imgd_error_msg(err));
-		send_end(&job, r, err);
-	}
-	job_free(&job);
-	message_done(&m);
-	imgd_error_free(err);
-	err = NULL;
-	engine_leave(e);
-	return NULL;
-}
-
-static void
-accept_client(struct engine *e)
-{
-	cleanup_close int sock = accept4(e->listen_fd, NULL, NULL,
-	    SOCK_CLOEXEC);
-	struct connection *c;
 	pthread_attr_t attr;
 	pthread_t thread;
 	int r;
 
-	if (sock < 0)
-		return;
-	c = malloc(sizeof(*c));
-	if (c == NULL)
-		return;
-	*c = (struct connection) { e, sock };
 	engine_enter(e);
 	(void)pthread_attr_init(&attr);
 	(void)pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
 	(void)pthread_attr_setstacksize(&attr, ENGINE_THREAD_STACK);
-	r = pthread_create(&thread, &attr, job_thread, c);
+	r = pthread_create(&thread, &attr, run, arg);
 	(void)pthread_attr_destroy(&attr);
-	if (r != 0) {
-		log_warn("thread: %s, ignoring a client", strerror(r));
-		free(c);
-		engine_leave(e);
-		return;
-	}
-	(void)take_fd(&sock);
+	if (r == 0)
+		return 0;
+	engine_leave(e);
+	return imgd_error_set(err, r, "thread: %s", strerror(r));
 }
 
 /* ---- the main loop ---- */
@@ -259,13 +91,28 @@ count_jobs(struct engine *e)
 	return n;
 }
 
+/* Refuse new jobs, and have those that run told. */
 static void
-set_ending(struct engine *e)
+end_service(struct engine *e)
 {
+	bool was_ending;
+
 	pthread_mutex_lock(&e->mutex);
+	was_ending = e->is_ending;
 	e->is_ending = true;
 	pthread_cond_broadcast(&e->changed);
 	pthread_mutex_unlock(&e->mutex);
+	if (was_ending)
+		return;
+	if (e->options->service != NULL)
+		e->options->service->quiesce(e->options->ctx);
+	door_close(e);
+}
+
+const struct config *
+engine_config(struct engine *e)
+{
+	return atomic_load(&e->config);
 }
 
 static void
@@ -276,8 +123,43 @@ drain(int fd)
 	(void)!read(fd, buf, sizeof(buf));
 }
 
+/* Take a new configuration.  Jobs may hold the old one, so it stays. */
+static void
+reload(struct engine *e)
+{
+	const struct engine_service *service = e->options->service;
+	struct config **all, *c;
+
+	all = reallocarray(e->reloaded, e->n_reloaded + 1, sizeof(*all));
+	if (all == NULL)
+		return;
+	e->reloaded = all;
+	c = service->reload(e->options->ctx);
+	if (c == NULL)
+		return;
+	all[e->n_reloaded++] = c;
+	atomic_store(&e->config, c);
+	log_info("the configuration is read anew");
+}
+
+/* End, or with SIGHUP read the configuration anew, where there is one. */
+static void
+take_signal(struct engine *e)
+{
+	struct signalfd_siginfo info;
+
+	if (read(e->signal_fd, &info, sizeof(info)) != sizeof(info))
+		return;
+	if (info.ssi_signo == SIGHUP && e->options->service != NULL) {
+		reload(e);
+		return;
+	}
+	log_debug(LOG_ENGINE, "told to end by a signal");
+	end_service(e);
+}
+
 /*
- * Serve until idle for ENGINE_IDLE_MS, or told to end by a signal.
+ * Serve until idle for long enough, or told to end by a signal.
  *
  * On the way out the socket is unlinked and the queue answered GOING: such
  * clients start over, with an engine of their own.
@@ -298,25 +180,17 @@ main_loop(struct engine *e)
 
 		if (is_ending && n_jobs == 0)
 			return;
-		n = poll(p, 3, n_jobs == 0 ? ENGINE_IDLE_MS : -1);
+		n = poll(p, 3, n_jobs == 0 ? e->options->idle_ms : -1);
 		if (n == 0 && count_jobs(e) == 0) {
-			set_ending(e);
-			(void)unlinkat(e->store->root_fd, "sock", 0);
-			/* Who connected by now is in the queue. */
-			while (poll(p, 1, 0) > 0)
-				accept_client(e);
+			end_service(e);
 			continue;
 		}
-		if (p[2].revents & POLLIN) {
-			log_debug(LOG_ENGINE, "told to end by a signal");
-			drain(e->signal_fd);
-			set_ending(e);
-			(void)unlinkat(e->store->root_fd, "sock", 0);
-		}
+		if (p[2].revents & POLLIN)
+			take_signal(e);
 		if (p[1].revents & POLLIN)
 			drain(e->wake_fd);
 		if (p[0].revents & POLLIN)
-			accept_client(e);
+			door_accept(e);
 		exec_serve(e);
 	}
 }
@@ -406,34 +280,6 @@ engine_reap(struct engine *e, struct imgd_error **err)
 /* ---- start and end ---- */
 
 static int
-open_socket(struct engine *e, struct imgd_error **err)
-{
-	struct sockaddr_un addr = { .sun_family = AF_UNIX };
-	char dir[32];
-	int fd;
-
-	if (unlinkat(e->store->root_fd, "sock", 0) < 0 && errno != ENOENT)
-		return imgd_error_set(err, errno, "sock: %s", strerror(errno));
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (fd < 0)
-		return imgd_error_set(err, errno, "socket: %s",
-		    strerror(errno));
-	/* ROOT's own path may be longer than sun_path. */
-	(void)snprintf(addr.sun_path, sizeof(addr.sun_path), "%s/sock",
-	    fs_fd_path(e->store->root_fd, dir));
-	if (bind(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0 ||
-	    fchmodat(e->store->root_fd, "sock", 0600, 0) < 0 ||
-	    listen(fd, 128) < 0) {
-		int code = errno;
-
-		close_fd(&fd);
-		return imgd_error_set(err, code, "sock: %s", strerror(code));
-	}
-	e->listen_fd = fd;
-	return 0;
-}
-
-static int
 open_fds(struct engine *e, struct imgd_error **err)
 {
 	sigset_t set;
@@ -519,12 +365,13 @@ recover(struct engine *e, struct imgd_error **err)
 }
 
 static int
-start(struct engine *e, const char *root, struct imgd_error **err)
+start(struct engine *e, struct imgd_error **err)
 {
+	const struct engine_options *o = e->options;
 	int r;
 
-	r = store_open(root, e->config, /* is_readonly= */ false, &e->store,
-	    err);
+	r = store_open(o->root, o->config, /* is_readonly= */ false,
+	    &e->store, err);
 	if (r >= 0)
 		r = open_fds(e, err);
 	if (r >= 0)
@@ -538,13 +385,19 @@ start(struct engine *e, const char *root, struct imgd_error **err)
 	if (r >= 0)
 		r = lock_describe(e->lock_fd, e->store->root, err);
 	if (r >= 0)
-		r = open_socket(e, err);
+		r = door_open(e, err);
+	if (r >= 0 && o->service != NULL)
+		r = o->service->start(e, o->ctx, err);
 	return r;
 }
 
 static void
 finish(struct engine *e)
 {
+	size_t i;
+
+	if (e->options->service != NULL)
+		e->options->service->stop(e->options->ctx);
 	/* Queued clients see the end of file and start over. */
 	close_fd(&e->listen_fd);
 	close_fd(&e->spawner_sock);
@@ -558,17 +411,21 @@ finish(struct engine *e)
 	(void)pthread_mutex_destroy(&e->plan_mutex);
 	(void)pthread_mutex_destroy(&e->spawner_mutex);
 	(void)pthread_cond_destroy(&e->changed);
+	for (i = 0; i < e->n_reloaded; i++) {
+		config_done(e->reloaded[i]);
+		free(e->reloaded[i]);
+	}
+	free(e->reloaded);
 	close_fd(&e->lock_fd);
 }
 
 int
-engine_run(const char *root, const struct config *config, int lock_fd,
-    int ready_fd)
+engine_run(const struct engine_options *o, struct imgd_error **err)
 {
-	cleanup_error struct imgd_error *err = NULL;
 	struct engine e = {
-		.config = config,
-		.lock_fd = lock_fd,
+		.options = o,
+		.config = o->config,
+		.lock_fd = o->lock_fd,
 		.listen_fd = -EBADF,
 		.wake_fd = -EBADF,
 		.signal_fd = -EBADF,
@@ -582,18 +439,18 @@ engine_run(const char *root, const struct config *config, int lock_fd,
 	(void)pthread_mutex_init(&e.plan_mutex, NULL);
 	(void)pthread_mutex_init(&e.spawner_mutex, NULL);
 	(void)pthread_cond_init(&e.changed, NULL);
-	r = start(&e, root, &err);
-	if (r < 0) {
-		int code = imgd_error_code(err);
-		const char *text = imgd_error_msg(err);
+	r = start(&e, err);
+	if (r < 0 && o->ready_fd >= 0) {
+		int code = -r;
+		const char *text = err != NULL ? imgd_error_msg(*err) : "";
 
-		(void)!write(ready_fd, &code, sizeof(code));
-		(void)!write(ready_fd, text, strlen(text));
-		log_debug(LOG_ENGINE, "%s", text);
+		(void)!write(o->ready_fd, &code, sizeof(code));
+		(void)!write(o->ready_fd, text, strlen(text));
 	}
-	close_fd(&ready_fd);
+	if (o->ready_fd >= 0)
+		(void)close(o->ready_fd);
 	if (r >= 0)
 		main_loop(&e);
 	finish(&e);
-	return r < 0;
+	return r;
 }

@@ -23,15 +23,46 @@ struct pull;
 struct flight;
 struct exec_request;
 
+struct engine;
+
+/* What lives in an engine beside its jobs: a daemon's server.  Called on the
+ * main thread. */
+struct engine_service {
+	/* Jobs are accepted from here on. */
+	int (*start)(struct engine *e, void *ctx, struct imgd_error **err);
+	/* No new job is: the engine is ending. */
+	void (*quiesce)(void *ctx);
+	/* No job runs any more.  Called also when start failed. */
+	void (*stop)(void *ctx);
+	/* SIGHUP: the configuration anew, or NULL after a warning. */
+	struct config *(*reload)(void *ctx);
+};
+
+struct engine_options {
+	const char *root;
+	const struct config *config; /* outlives the engine */
+	int lock_fd;  /* ROOT/lock, locked exclusively; taken */
+	int ready_fd; /* told when jobs are accepted: an error's code and text,
+		       * or nothing, then closed; taken */
+	int idle_ms;  /* end after so long without a job; -1: never */
+	const struct engine_service *service; /* NULL: none */
+	void *ctx;
+};
+
 struct engine {
+	const struct engine_options *options;
 	struct store *store;
-	const struct config *config;
 	int lock_fd;      /* ROOT/lock, exclusive */
 	int listen_fd;    /* ROOT/sock */
 	int wake_fd;      /* eventfd: the main thread looks around */
 	int signal_fd;
 	int liveness[2];  /* workers hold the read end */
 	int workers_lock_fd; /* workers.lock, shared; for workers only */
+
+	/* See engine_config(). */
+	_Atomic(const struct config *) config;
+	struct config **reloaded; /* by the main thread alone */
+	size_t n_reloaded;
 
 	pthread_mutex_t mutex; /* for the fields below */
 	pthread_cond_t changed;
@@ -51,16 +82,12 @@ struct engine {
 	int spawner_sock; /* -EBADF: none runs */
 };
 
-/*
- * Run an engine on ROOT until it is idle.
- *
- * lock_fd: ROOT/lock, locked exclusively; taken.
- * ready_fd: told when the engine accepts jobs: an error's text and code, or
- * nothing, then closed; taken.
- * Returns the process's exit status.
- */
-int engine_run(const char *root, const struct config *config, int lock_fd,
-    int ready_fd);
+/* Run an engine until it is idle or told to end; returns 0, or the error that
+ * kept it from serving. */
+int engine_run(const struct engine_options *o, struct imgd_error **err);
+
+/* The configuration of now; it stays valid as long as the engine lives. */
+const struct config *engine_config(struct engine *e);
 
 /* Start a worker program with sock as its socket; main thread does it.
  * ret_pidfd: owned by the caller. */
@@ -83,6 +110,11 @@ int engine_reap(struct engine *e, struct imgd_error **err);
  * is the last thing it does with the engine. */
 void engine_enter(struct engine *e);
 void engine_leave(struct engine *e);
+
+/* Start a detached thread that has entered; run must end with
+ * engine_leave(). */
+int engine_thread(struct engine *e, void *(*run)(void *), void *arg,
+    struct imgd_error **err);
 
 /* Whether the engine was told to end. */
 bool engine_is_ending(struct engine *e);

@@ -6,7 +6,9 @@
 #include <string.h>
 #include <time.h>
 
+#include "core/engine.h"
 #include "core/inspect.h"
+#include "core/job.h"
 #include "lib/cleanup-json.h"
 #include "registry/manifest.h"
 #include "registry/reference.h"
@@ -310,4 +312,39 @@ inspect_history(struct store *s, const char *id, struct json_object **ret,
 		return r;
 	*ret = take_ptr(&a);
 	return 0;
+}
+
+/* ---- jobs ---- */
+
+static int
+find_and(struct job *job,
+    int (*what)(struct store *, const char *, struct json_object **,
+	struct imgd_error **),
+    struct imgd_error **err)
+{
+	cleanup_json struct json_object *o = NULL;
+	struct store *s = job->engine->store;
+	cleanup_free char *id = NULL;
+	int r = store_find_image(s, job->args[0], &id, NULL, err);
+
+	if (r >= 0)
+		r = what(s, id, &o, err);
+	if (r >= 0)
+		strbuf_puts(&job->result,
+		    json_object_to_json_string_ext(o,
+			JSON_C_TO_STRING_PLAIN |
+			    JSON_C_TO_STRING_NOSLASHESCAPE));
+	return r;
+}
+
+int
+job_inspect(struct job *job, struct imgd_error **err)
+{
+	return find_and(job, inspect_image, err);
+}
+
+int
+job_history(struct job *job, struct imgd_error **err)
+{
+	return find_and(job, inspect_history, err);
 }

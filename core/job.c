@@ -1,17 +1,26 @@
 #include "config.h"
 
-#include <poll.h>
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "core/engine.h"
 #include "core/job.h"
-#include "core/protocol.h"
-#include "lib/message.h"
+#include "lib/cleanup.h"
+#include "lib/log.h"
+
+#define LOG_ENGINE "engine"
 
 const struct job_type job_types[] = {
 	{ "pull", job_pull, 1, 1 },
 	{ "login", job_login, 1, 1 },
 	{ "search", job_search, 2, 2 },
+	{ "images", job_images, 0, 0 },
 	{ "push", job_push, 1, 1 },
+	{ "info", job_info, 0, 0 },
+	{ "inspect", job_inspect, 1, 1 },
+	{ "history", job_history, 1, 1 },
 	{ "tag", job_tag, 2, 2 },
 	{ "rmi", job_rmi, 1, JOB_MAX_ARGS },
 	{ "mount", job_mount, 1, 2 },
@@ -24,6 +33,92 @@ const struct job_type job_types[] = {
 	{ "adopt", job_adopt, 1, JOB_MAX_ARGS },
 	{ NULL, NULL, 0, 0 },
 };
+
+struct job *
+job_new(struct engine *e, const struct job_client *client, void *client_ctx,
+    const char *name)
+{
+	struct job *job = calloc(1, sizeof(*job));
+
+	if (job == NULL)
+		return NULL;
+	*job = (struct job) {
+		.engine = e,
+		.client = client,
+		.client_ctx = client_ctx,
+		.name = strdup(name),
+		.result = STRBUF_INIT,
+	};
+	if (job->name == NULL) {
+		free(job);
+		return NULL;
+	}
+	return job;
+}
+
+void
+job_free(struct job *job)
+{
+	size_t i;
+
+	if (job == NULL)
+		return;
+	for (i = 0; i < job->n_args; i++)
+		free(job->args[i]);
+	for (i = 0; i < job->n_env; i++) {
+		free(job->env[i].key);
+		free(job->env[i].value);
+	}
+	for (i = 0; i < job->n_fds; i++)
+		close_fd(&job->fds[i]);
+	free(job->args);
+	free(job->env);
+	free(job->name);
+	strbuf_done(&job->result);
+	free(job);
+}
+
+int
+job_add_arg(struct job *job, const char *arg, struct imgd_error **err)
+{
+	char **args;
+
+	if (job->n_args == JOB_MAX_ARGS)
+		return imgd_error_set(err, E2BIG, "more than %d arguments",
+		    JOB_MAX_ARGS);
+	args = reallocarray(job->args, job->n_args + 1, sizeof(*args));
+	if (args == NULL)
+		return imgd_error_set(err, ENOMEM, "out of memory");
+	job->args = args;
+	args[job->n_args] = strdup(arg);
+	if (args[job->n_args] == NULL)
+		return imgd_error_set(err, ENOMEM, "out of memory");
+	job->n_args++;
+	return 0;
+}
+
+int
+job_setenv(struct job *job, const char *key, const char *value,
+    struct imgd_error **err)
+{
+	struct job_env *env;
+
+	if (value == NULL)
+		return 0;
+	if (job->n_env == JOB_MAX_ARGS)
+		return imgd_error_set(err, E2BIG, "more than %d variables",
+		    JOB_MAX_ARGS);
+	env = reallocarray(job->env, job->n_env + 1, sizeof(*env));
+	if (env == NULL)
+		return imgd_error_set(err, ENOMEM, "out of memory");
+	job->env = env;
+	env += job->n_env++;
+	env->key = strdup(key);
+	env->value = strdup(value);
+	if (env->key == NULL || env->value == NULL)
+		return imgd_error_set(err, ENOMEM, "out of memory");
+	return 0;
+}
 
 const char *
 job_getenv(const struct job *job, const char *key)
@@ -38,21 +133,61 @@ job_getenv(const struct job *job, const char *key)
 	return NULL;
 }
 
+static int
+run_handler(struct job *job, struct imgd_error **err)
+{
+	const struct job_type *t;
+
+	for (t = job_types; t->name != NULL; t++)
+		if (strcmp(t->name, job->name) == 0)
+			break;
+	if (t->name == NULL)
+		return imgd_error_set(err, EINVAL, "no such job: %s",
+		    job->name);
+	if (job->n_args < t->min_args || job->n_args > t->max_args)
+		return imgd_error_set(err, EINVAL,
+		    "job %s: wrong number of arguments", job->name);
+	log_debug(LOG_ENGINE, "job %s begins", job->name);
+	return t->run(job, err);
+}
+
+void
+job_run(struct job *job)
+{
+	cleanup_error struct imgd_error *err = NULL;
+	int r = run_handler(job, &err);
+
+	if (r < 0)
+		log_debug(LOG_ENGINE, "job failed: %s", imgd_error_msg(err));
+	job->client->end(job->client_ctx, job, r, err);
+	job_free(job);
+}
+
+static void *
+job_thread(void *arg)
+{
+	struct job *job = arg;
+	struct engine *e = job->engine;
+
+	job_run(job);
+	engine_leave(e);
+	return NULL;
+}
+
+int
+job_start(struct job *job, struct imgd_error **err)
+{
+	return engine_thread(job->engine, job_thread, job, err);
+}
+
 void
 job_output(struct job *job, const char *json)
 {
-	struct message m;
-
-	message_init(&m, JOB_OUTPUT);
-	message_put_str(&m, json);
-	(void)message_send(job->sock, &m, NULL);
+	job->client->output(job->client_ctx, json);
 }
 
 bool
 job_is_abandoned(const struct job *job)
 {
-	struct pollfd p = { .fd = job->sock, .events = POLLRDHUP };
-
-	return poll(&p, 1, 0) > 0 &&
-	    (p.revents & (POLLRDHUP | POLLHUP | POLLERR)) != 0;
+	return job->client->is_abandoned(job->client_ctx);
 }

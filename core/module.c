@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <libgen.h>
 #include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -69,5 +70,46 @@ module_load(const char *path, void **ret_module, struct imgd_error **err)
 	if (m == NULL)
 		return imgd_error_set(err, ENOEXEC, "%s", dlerror());
 	*ret_module = m;
+	return 0;
+}
+
+static int
+module_path(const char *name, char **ret, struct imgd_error **err)
+{
+	cleanup_free char *dir = NULL;
+	int r = module_dir(&dir, err);
+
+	if (r < 0)
+		return r;
+	if (asprintf(ret, "%s/workers/imgd-%s.so", dir, name) < 0)
+		return imgd_error_set(err, ENOMEM, "out of memory");
+	return 0;
+}
+
+bool
+module_exists(const char *name)
+{
+	cleanup_free char *path = NULL;
+
+	return module_path(name, &path, NULL) >= 0 && access(path, F_OK) == 0;
+}
+
+int
+module_symbol(const char *name, const char *symbol, void **ret,
+    struct imgd_error **err)
+{
+	cleanup_free char *path = NULL;
+	void *module;
+	int r;
+
+	r = module_path(name, &path, err);
+	if (r >= 0)
+		r = module_load(path, &module, err);
+	if (r < 0)
+		return r;
+	*ret = dlsym(module, symbol);
+	if (*ret == NULL)
+		return imgd_error_set(err, ENOEXEC, "%s: no %s", path,
+		    symbol);
 	return 0;
 }

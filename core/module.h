@@ -4,6 +4,8 @@
 #ifndef CORE_MODULE_H
 #define CORE_MODULE_H
 
+#include <stdbool.h>
+
 #include "imgd/error.h"
 
 /*
@@ -20,5 +22,12 @@ int module_dir(char **ret_dir, struct imgd_error **err);
  * The module stays loaded until the process ends.
  */
 int module_load(const char *path, void **ret_module, struct imgd_error **err);
+
+/* Whether the program was installed with workers/imgd-NAME.so. */
+bool module_exists(const char *name);
+
+/* Load workers/imgd-NAME.so and find its exported symbol. */
+int module_symbol(const char *name, const char *symbol, void **ret,
+    struct imgd_error **err);
 
 #endif

@@ -25,7 +25,7 @@
 /* ---- client and engine, on ROOT/sock ---- */
 enum {
 	/* client: str name, u32 n, n str arguments, u32 n, n (str key, str
-	 * value) */
+	 * value), u32 n, n fds */
 	JOB_RUN = 1,
 	/* engine: str, one JSON object of the job's output stream */
 	JOB_OUTPUT,

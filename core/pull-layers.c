@@ -40,7 +40,7 @@ take_slot(struct pull *p, struct pull_layer *l, bool is_lowest)
 		return true;
 	pthread_mutex_lock(&e->mutex);
 	if (is_lowest ||
-	    e->n_transfers < e->config->max_concurrent_downloads) {
+	    e->n_transfers < engine_config(e)->max_concurrent_downloads) {
 		e->n_transfers++;
 		l->holds_slot = true;
 	}
@@ -111,7 +111,7 @@ advance_layer(struct pull *p, size_t i, bool is_lowest, size_t *n_running,
     struct imgd_error **err)
 {
 	struct pull_layer *l = &p->layers[i];
-	size_t limit = 2 * (size_t)p->engine->config->max_concurrent_downloads;
+	size_t limit = 2 * (size_t)engine_config(p->engine)->max_concurrent_downloads;
 	int r = 0;
 
 	if (l->state == LAYER_UNPLANNED && parent_is_done(p, i))

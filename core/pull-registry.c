@@ -43,10 +43,6 @@ start_puller(struct pull *p, struct imgd_error **err)
 	struct message m;
 	int pair[2], r;
 
-	if (!q->params.wants_tags)
-		pull_say(p,
-		    q->ref.digest != NULL ? q->ref.digest : q->ref.tag,
-		    "Pulling from %s", q->ref.path);
 	r = message_pair(pair, PROTOCOL_TIMEOUT_S, err);
 	if (r < 0)
 		return r;
@@ -60,6 +56,16 @@ start_puller(struct pull *p, struct imgd_error **err)
 	return message_send(p->source_sock, &m, err);
 }
 
+/* Before that, a failure is all that a caller should hear of. */
+static void
+say_pulling(struct pull *p)
+{
+	const struct request *q = p->ctx;
+
+	pull_say(p, q->ref.digest != NULL ? q->ref.digest : q->ref.tag,
+	    "Pulling from %s", q->ref.path);
+}
+
 static const struct pull_source registry_source = {
 	.name = "puller",
 	.waiting = "Pulling fs layer",
@@ -67,6 +73,7 @@ static const struct pull_source registry_source = {
 	.fetched = "Download complete",
 	.done = "Pull complete",
 	.may_be_legacy = true,
+	.resolved = say_pulling,
 	.start = start_puller,
 	.ctx_free = request_free,
 };
@@ -76,7 +83,7 @@ static const struct pull_source registry_source = {
 static bool
 is_v1(struct job *job, const struct request *q)
 {
-	const struct config *c = job->engine->config;
+	const struct config *c = engine_config(job->engine);
 	size_t i;
 
 	if (job_getenv(job, "registry-v1") != NULL)
@@ -100,7 +107,7 @@ fill_params(struct job *job, struct request *q, struct imgd_error **err)
 	/* More than may run at once, so that a layer that is taken over is
 	 * never behind ones that wait for it. */
 	q->params.n_threads =
-	    2 * job->engine->config->max_concurrent_downloads + 1;
+	    2 * engine_config(job->engine)->max_concurrent_downloads + 1;
 	return r;
 }
 
@@ -179,7 +186,7 @@ new_pull(struct job *job, const struct reference *ref, struct pull **ret,
 		return r;
 	p->spooling = job_getenv(job, "retry") != NULL
 	    ? PULL_SPOOL_ALWAYS
-	    : job->engine->config->spooling;
+	    : engine_config(job->engine)->spooling;
 	r = describe(p, q, err);
 	if (r < 0) {
 		pull_free(p);

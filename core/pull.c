@@ -180,6 +180,8 @@ run(struct pull *p, struct imgd_error **err)
 	r = pull_start_source(p, err);
 	if (r >= 0)
 		r = pull_resolve(p, err);
+	if (r >= 0 && p->source->resolved != NULL)
+		p->source->resolved(p);
 	if (r > 0) {
 		p->is_unchanged = true;
 		return 0;

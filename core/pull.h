@@ -112,6 +112,8 @@ struct pull_source {
 	bool is_copy;
 	bool keeps_names; /* names that are there stay what they are */
 
+	/* It is known what is pulled; NULL: nothing to say. */
+	void (*resolved)(struct pull *p);
 	/* Start it: fill source_sock and, for a process, source_pidfd. */
 	int (*start)(struct pull *p, struct imgd_error **err);
 	/* Its socket is closed and its process killed: wait for the rest.

@@ -46,8 +46,8 @@ take_certs(struct job *job, const struct reference *ref,
     struct puller_params *p, struct imgd_error **err)
 {
 	const char *const dirs[] = { "/etc/docker/certs.d",
-		job->engine->config->certs_dir != NULL
-		    ? job->engine->config->certs_dir
+		engine_config(job->engine)->certs_dir != NULL
+		    ? engine_config(job->engine)->certs_dir
 		    : IMGD_SYSCONFDIR "/imgd/certs.d",
 		NULL };
 	struct registry_certs c = { 0 };
@@ -67,7 +67,7 @@ static int
 take_numbers(struct job *job, struct puller_params *p,
     struct imgd_error **err)
 {
-	const struct config *c = job->engine->config;
+	const struct config *c = engine_config(job->engine);
 	const char *retry = job_getenv(job, "retry");
 	const char *rate = job_getenv(job, "limit-rate");
 	uint64_t n = c->max_download_attempts;
@@ -91,7 +91,7 @@ int
 registry_request_fill(struct job *job, const struct reference *ref,
     struct puller_params *ret, struct imgd_error **err)
 {
-	const struct config *c = job->engine->config;
+	const struct config *c = engine_config(job->engine);
 	int r;
 
 	ret->reference = reference_canonical(ref);
@@ -121,7 +121,7 @@ int
 registry_request_add_mirrors(struct job *job, const struct reference *ref,
     struct puller_params *params, struct imgd_error **err)
 {
-	const struct config *c = job->engine->config;
+	const struct config *c = engine_config(job->engine);
 
 	struct puller_mirror *mirrors;
 	size_t i;

@@ -1,6 +1,5 @@
 #include "config.h"
 
-#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -19,46 +18,15 @@
 #include "lib/cleanup.h"
 #include "lib/log.h"
 
-static int
-module_path(const char *name, char **ret, struct imgd_error **err)
-{
-	cleanup_free char *dir = NULL;
-	int r = module_dir(&dir, err);
-
-	if (r < 0)
-		return r;
-	if (asprintf(ret, "%s/workers/imgd-%s.so", dir, name) < 0)
-		return imgd_error_set(err, ENOMEM, "out of memory");
-	return 0;
-}
-
-bool
-role_exists(const char *name)
-{
-	cleanup_free char *path = NULL;
-
-	return module_path(name, &path, NULL) >= 0 && access(path, F_OK) == 0;
-}
-
 int
 role_load(const char *name, role_main_fn **ret, struct imgd_error **err)
 {
-	cleanup_free char *path = NULL;
-	void *module, *symbol;
-	int r;
+	void *symbol;
+	int r = module_symbol(name, ROLE_MAIN_SYMBOL, &symbol, err);
 
-	r = module_path(name, &path, err);
-	if (r < 0)
-		return r;
-	r = module_load(path, &module, err);
-	if (r < 0)
-		return r;
-	symbol = dlsym(module, ROLE_MAIN_SYMBOL);
-	if (symbol == NULL)
-		return imgd_error_set(err, ENOEXEC,
-		    "%s: no " ROLE_MAIN_SYMBOL, path);
-	memcpy(ret, &symbol, sizeof(*ret));
-	return 0;
+	if (r >= 0)
+		memcpy(ret, &symbol, sizeof(*ret));
+	return r;
 }
 
 /* The liveness pipe ends with the engine, however that ended. */

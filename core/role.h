@@ -6,8 +6,6 @@
 #ifndef CORE_ROLE_H
 #define CORE_ROLE_H
 
-#include <stdbool.h>
-
 #include "imgd/error.h"
 
 /* argv[0] of an exec'd worker. */
@@ -28,8 +26,6 @@ IMGD_EXPORT int imgd_worker_main(int sock, unsigned int what);
  */
 int role_run(const char *argv0);
 
-/* Whether the program was installed with workers/imgd-NAME.so. */
-bool role_exists(const char *name);
 /* Load the entry point of workers/imgd-NAME.so. */
 int role_load(const char *name, role_main_fn **ret, struct imgd_error **err);
 

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "core/images-list.h"
 #include "core/store.h"
 #include "lib/cleanup.h"
 #include "lib/digest.h"
@@ -75,6 +76,8 @@ store_open(const char *root, const struct config *config, bool is_readonly,
 	s->is_readonly = is_readonly;
 	s->config = config;
 	(void)pthread_mutex_init(&s->mutex, NULL);
+	if (!is_readonly)
+		s->images_cache = images_cache_new();
 	r = store_open_root(root, is_readonly, &s->root_fd, &e);
 	if (r >= 0)
 		r = fs_real_path(s->root_fd, &s->root, &e);
@@ -94,6 +97,7 @@ store_close(struct store *s)
 	while (s->n_drivers > 0)
 		driver_close(s->drivers[--s->n_drivers]);
 	tagstore_close(s->tags);
+	images_cache_free(s->images_cache);
 	close_fd(&s->root_fd);
 	free(s->root);
 	free(s->default_driver);
@@ -348,6 +352,18 @@ find_by_name(struct store *s, const struct reference *ref, char **ret_id,
 	return 0;
 }
 
+/* As docker words it: clients look for these words. */
+static int
+no_such_image(const struct reference *ref, const char *typed,
+    struct imgd_error **err)
+{
+	cleanup_free char *name = ref->path != NULL ? reference_familiar(ref)
+						    : NULL;
+
+	return imgd_error_set(err, ENOENT, "No such image: %s",
+	    name != NULL ? name : typed);
+}
+
 int
 store_find_image(struct store *s, const char *typed, char **ret_id,
     struct image_name *ret_name, struct imgd_error **err)
@@ -356,10 +372,10 @@ store_find_image(struct store *s, const char *typed, char **ret_id,
 	cleanup_error struct imgd_error *parse = NULL, *e = NULL;
 	int r;
 
-	if (s->tags == NULL)
-		return imgd_error_set(err, ENOENT, "no such image: %s", typed);
 	r = str_starts(typed, "sha256:") ? -EINVAL
 	    : reference_parse(typed, REFERENCE_DEFAULT_TAG, &ref, &parse);
+	if (s->tags == NULL)
+		return no_such_image(&ref, typed, err);
 	if (r >= 0) {
 		r = find_by_name(s, &ref, ret_id, ret_name, &e);
 		if (r >= 0)
@@ -368,5 +384,12 @@ store_find_image(struct store *s, const char *typed, char **ret_id,
 			return imgd_error_set(err, -r, "%s",
 			    imgd_error_msg(e));
 	}
-	return tagstore_image_by_prefix(s->tags, typed, ret_id, err);
+	imgd_error_free(e);
+	e = NULL;
+	r = tagstore_image_by_prefix(s->tags, typed, ret_id, &e);
+	if (r >= 0)
+		return 0;
+	return r == -ENOENT ? no_such_image(&ref, typed, err)
+			    : imgd_error_set(err, -r, "%s",
+				  imgd_error_msg(e));
 }

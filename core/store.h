@@ -24,6 +24,7 @@ struct store {
 	char *default_driver;  /* once it was asked for */
 	struct driver *drivers[STORE_MAX_DRIVERS];
 	size_t n_drivers;
+	struct images_cache *images_cache; /* lists that were rendered */
 };
 
 /*

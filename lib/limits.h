@@ -41,6 +41,12 @@
 #define LIMIT_CERT_BYTES  (256u << 10) /* one file */
 #define LIMIT_CERTS_BYTES (1u << 20)   /* all together */
 
+/* Callers of the HTTP API. */
+#define LIMIT_QUERY_ITEMS        1024
+#define LIMIT_REQUEST_BODY_BYTES (64u << 10) /* a JSON body */
+#define LIMIT_CONNECTIONS        4096
+#define LIMIT_OUTPUT_BYTES       (256u << 10) /* waiting for a slow reader */
+
 /* References. */
 #define LIMIT_REF_PATH_BYTES 255
 #define LIMIT_REF_TAG_BYTES  128
@@ -48,5 +54,8 @@
 
 /* Names of containers. */
 #define LIMIT_CONTAINER_NAME_BYTES 128
+
+/* Callers of the API. */
+#define LIMIT_FILTERS_BYTES (32u << 10) /* a filters parameter */
 
 #endif

@@ -11,6 +11,17 @@
 #include "lib/strbuf.h"
 
 static char log_areas[256];
+static enum log_level log_level = LOG_LEVEL_WARN;
+static bool log_has_journal;
+
+void
+log_set_daemon(enum log_level level, bool has_journal)
+{
+	log_level = level;
+	log_has_journal = has_journal;
+	if (level >= LOG_LEVEL_DEBUG)
+		log_set_areas("all");
+}
 
 void
 log_set_areas(const char *list)
@@ -38,27 +49,46 @@ log_wants(const char *area)
 	return false;
 }
 
+/* what: "" or "debug: " and the like. */
 static void
-emit(const char *prefix, const char *area, const char *fmt, va_list ap)
+emit(enum log_level level, const char *what, const char *fmt, va_list ap)
 {
 	cleanup_free char *text = NULL, *safe = NULL;
 	int saved = errno;
 
-	if (vasprintf(&text, fmt, ap) >= 0 &&
-	    (safe = str_escape(text, strlen(text))) != NULL)
-		(void)fprintf(stderr, "imgd: %s%s: %s\n", prefix, area, safe);
+	if (vasprintf(&text, fmt, ap) < 0 ||
+	    (safe = str_escape(text, strlen(text))) == NULL)
+		safe = NULL;
+	else if (log_has_journal)
+		(void)fprintf(stderr, "<%d>%s%s\n", (int)level, what, safe);
+	else
+		(void)fprintf(stderr, "imgd: %s%s\n", what, safe);
 	errno = saved;
 }
 
 void
 log_debug(const char *area, const char *fmt, ...)
 {
+	char what[64];
 	va_list ap;
 
 	if (!log_wants(area))
 		return;
+	(void)snprintf(what, sizeof(what), "debug: %s: ", area);
 	va_start(ap, fmt);
-	emit("debug: ", area, fmt, ap);
+	emit(LOG_LEVEL_DEBUG, what, fmt, ap);
+	va_end(ap);
+}
+
+void
+log_info(const char *fmt, ...)
+{
+	va_list ap;
+
+	if (log_level < LOG_LEVEL_INFO)
+		return;
+	va_start(ap, fmt);
+	emit(LOG_LEVEL_INFO, "", fmt, ap);
 	va_end(ap);
 }
 
@@ -68,6 +98,6 @@ log_warn(const char *fmt, ...)
 	va_list ap;
 
 	va_start(ap, fmt);
-	emit("", "warning", fmt, ap);
+	emit(LOG_LEVEL_WARN, "warning: ", fmt, ap);
 	va_end(ap);
 }

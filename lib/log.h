@@ -23,6 +23,14 @@ IMGD_EXPORT bool log_wants(const char *area);
 IMGD_EXPORT void log_debug(const char *area, const char *fmt, ...)
     IMGD_PRINTF(2, 3);
 
+/* One line about what a daemon does: dropped where no daemon runs. */
+IMGD_EXPORT void log_info(const char *fmt, ...) IMGD_PRINTF(1, 2);
+
+/* Lines of this and worse levels are printed, with "<N>" in front for a
+ * journal; for a daemon, at its start. */
+enum log_level { LOG_LEVEL_WARN = 4, LOG_LEVEL_INFO = 6, LOG_LEVEL_DEBUG = 7 };
+IMGD_EXPORT void log_set_daemon(enum log_level level, bool has_journal);
+
 /* One line about a failure that is survived. */
 IMGD_EXPORT void log_warn(const char *fmt, ...) IMGD_PRINTF(1, 2);
 

@@ -128,7 +128,7 @@ load_image(struct tagstore *ts, const char *id, struct image *img,
 	if (r < 0)
 		return r;
 	if (r == 0)
-		return imgd_error_set(err, ENOENT, "no such image: %s", id);
+		return imgd_error_set(err, ENOENT, "No such image: %s", id);
 	img->id = sql_strdup(st, 0);
 	img->config = blob_dup(st, 1, &img->config_len);
 	img->manifest = blob_dup(st, 2, &img->manifest_len);
@@ -172,7 +172,7 @@ tagstore_image_by_prefix(struct tagstore *ts, const char *prefix,
 	(void)m;
 	if (n == 0 || n > DIGEST_HEX_LEN ||
 	    strspn(hex, "0123456789abcdef") != n)
-		return imgd_error_set(err, ENOENT, "no such image: %s",
+		return imgd_error_set(err, ENOENT, "No such image: %s",
 		    prefix);
 	(void)snprintf(low, sizeof(low), "sha256:%s", hex);
 	(void)snprintf(high, sizeof(high), "sha256:%sg", hex);
@@ -185,7 +185,7 @@ tagstore_image_by_prefix(struct tagstore *ts, const char *prefix,
 	if (r < 0)
 		return r;
 	if (r == 0)
-		return imgd_error_set(err, ENOENT, "no such image: %s",
+		return imgd_error_set(err, ENOENT, "No such image: %s",
 		    prefix);
 	id = sql_strdup(st, 0);
 	if (id == NULL)
@@ -227,7 +227,7 @@ tagstore_name(struct tagstore *ts, const char *repository, const char *tag,
 	if (r < 0)
 		return r;
 	if (r == 0)
-		return imgd_error_set(err, ENOENT, "no such image: %s%s%s",
+		return imgd_error_set(err, ENOENT, "No such image: %s%s%s",
 		    repository, by_digest ? "@" : ":", by_digest ? digest : tag);
 	n.repository = sql_strdup(st, 0);
 	n.tag = sql_strdup(st, 1);
@@ -281,6 +281,30 @@ tagstore_names(struct tagstore *ts, const char *image, tagstore_name_cb *cb,
 	return r;
 }
 
+/* The layers of image i in the first of its drivers.  That a ready one is not
+ * dying lets SQLite use the index that says so. */
+#define LAYERS_OF_IMAGE \
+	" FROM image_layers il JOIN layers l ON l.chain_id = il.chain_id" \
+	"  AND l.state = 'ready' AND l.state <> 'dying' AND l.driver =" \
+	"   (SELECT MIN(driver) FROM image_drivers d WHERE d.image = i.id)" \
+	"  WHERE il.image = i.id"
+
+/* Configs were scanned when they came; one that was damaged since has no
+ * labels, and is fsck's to find. */
+#define LIST_IMAGES \
+	"SELECT i.id, i.created," \
+	" (SELECT IFNULL(GROUP_CONCAT(driver), '') FROM image_drivers d" \
+	"  WHERE d.image = i.id)," \
+	" (SELECT COUNT(*) FROM containers c WHERE c.image = i.id" \
+	"  AND c.state <> 'dying')," \
+	" CASE WHEN json_valid(CAST(i.config AS TEXT)) THEN" \
+	"  json_extract(CAST(i.config AS TEXT), '$.config.Labels') END," \
+	" (SELECT IFNULL(SUM(l.size), 0)" LAYERS_OF_IMAGE ")," \
+	" (SELECT IFNULL(SUM(l.size), 0)" LAYERS_OF_IMAGE \
+	"  AND EXISTS(SELECT 1 FROM image_layers o" \
+	"   WHERE o.chain_id = il.chain_id AND o.image <> i.id))" \
+	" FROM images i ORDER BY i.created DESC, i.id"
+
 int
 tagstore_images(struct tagstore *ts, tagstore_image_cb *cb, void *ctx,
     struct imgd_error **err)
@@ -290,25 +314,19 @@ tagstore_images(struct tagstore *ts, tagstore_image_cb *cb, void *ctx,
 	int r;
 
 	(void)m;
-	r = sql_prepare(ts, &st, err,
-	    "SELECT i.id, i.created,"
-	    " (SELECT IFNULL(SUM(l.size), 0) FROM image_layers il"
-	    "  JOIN layers l ON l.chain_id = il.chain_id AND l.state = 'ready'"
-	    "  AND l.driver = (SELECT MIN(driver) FROM image_drivers d"
-	    "    WHERE d.image = i.id)"
-	    "  WHERE il.image = i.id),"
-	    " (SELECT IFNULL(GROUP_CONCAT(driver), '') FROM image_drivers d"
-	    "  WHERE d.image = i.id)"
-	    " FROM images i ORDER BY i.created DESC, i.id",
-	    "");
+	r = sql_prepare(ts, &st, err, LIST_IMAGES, "");
 	if (r < 0)
 		return r;
 	while ((r = sql_step(ts, st, err)) > 0) {
 		struct image_summary s = {
 			.id = sql_text(st, 0),
 			.created = sql_text(st, 1),
-			.size_bytes = (uint64_t)sqlite3_column_int64(st, 2),
-			.drivers = sql_text(st, 3),
+			.drivers = sql_text(st, 2),
+			.n_containers =
+			    (uint64_t)sqlite3_column_int64(st, 3),
+			.labels = sql_text(st, 4),
+			.size_bytes = (uint64_t)sqlite3_column_int64(st, 5),
+			.shared_bytes = (uint64_t)sqlite3_column_int64(st, 6),
 		};
 
 		r = cb(ctx, &s);
@@ -416,7 +434,7 @@ tagstore_untag(struct tagstore *ts, const char *repository, const char *tag,
 	else
 		r = untag(ts, repository, tag, err);
 	if (r >= 0 && sqlite3_changes(ts->db) == 0)
-		r = imgd_error_set(err, ENOENT, "no such image: %s%s%s",
+		r = imgd_error_set(err, ENOENT, "No such image: %s%s%s",
 		    repository, digest != NULL && *digest ? "@" : ":",
 		    digest != NULL && *digest ? digest : tag);
 	return sql_end(ts, r, err);

@@ -133,6 +133,27 @@ tagstore_open(int root_fd, bool is_readonly, struct tagstore **ret,
 	return 0;
 }
 
+int
+tagstore_version(struct tagstore *ts, uint64_t *ret, struct imgd_error **err)
+{
+	sqlite3_stmt *st;
+	int r;
+
+	pthread_mutex_lock(&ts->mutex);
+	r = sql_prepare(ts, &st, err, "PRAGMA data_version", "");
+	if (r >= 0) {
+		r = sql_step(ts, st, err);
+		/* The pragma counts what others commit, and nothing that we
+		 * do; both only grow. */
+		if (r > 0)
+			*ret = (uint64_t)sqlite3_column_int64(st, 0) << 32 |
+			    (uint32_t)sqlite3_total_changes(ts->db);
+		sql_reset(st);
+	}
+	pthread_mutex_unlock(&ts->mutex);
+	return r < 0 ? r : 0;
+}
+
 void
 tagstore_close(struct tagstore *ts)
 {

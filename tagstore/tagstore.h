@@ -37,6 +37,13 @@ tagstore_closep(struct tagstore **ts)
 	tagstore_close(*ts);
 }
 
+/*
+ * A number that is another one after whatever was written, by this handle or
+ * by another process; two stores' numbers do not compare.
+ */
+int tagstore_version(struct tagstore *ts, uint64_t *ret,
+    struct imgd_error **err);
+
 /* ---- images ---- */
 
 struct image_layer {
@@ -94,9 +101,13 @@ struct image_summary {
 	const char *id;
 	const char *created; /* RFC 3339, "" if unknown */
 	uint64_t size_bytes; /* content of its layers in one driver */
+	uint64_t shared_bytes; /* of them, what other images have, too */
 	const char *drivers; /* "vfs,overlay" */
+	const char *labels;  /* JSON, "" if it has none */
+	uint64_t n_containers; /* writable layers on it */
 };
 typedef int tagstore_image_cb(void *ctx, const struct image_summary *s);
+/* All, the newest first. */
 int tagstore_images(struct tagstore *ts, tagstore_image_cb *cb, void *ctx,
     struct imgd_error **err);
 

@@ -82,7 +82,7 @@ if ! imgd driver info $driver | grep -q '^caps=.*quota'; then
 	    "driver $driver: cannot limit the size" \
 	    imgd create --size 1g small app:1
 fi
-refused "an image that is not there" "no such image" imgd create x nothing
+refused "an image that is not there" "No such image" imgd create x nothing
 for name in '' -x /x 'a b' '../x' "$(printf %129s x | tr ' ' x)"; do
 	refused "a name that is none: ${name%xxxx*}" \
 	    "not a container's name|a name has at most" \

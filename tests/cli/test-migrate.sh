@@ -144,7 +144,7 @@ ok "a copy in use is kept, and that is said" in_use
 
 refused "the same driver twice" "the same driver" \
     imgd migrate --from "$first" --to "$first" ubuntu:14.04
-refused "an image that is not there" "no such image" \
+refused "an image that is not there" "No such image" \
     imgd migrate --from "$first" --to "$second" nothing:1
 refused "an image that is not in that driver" "is not in driver $second" \
     imgd migrate --from "$second" --to "$first" ubuntu:14.04

@@ -48,7 +48,7 @@ ok "a shared layer survives the removal of one image" imgd rmi -f "$id"
 ok "two layers are left" layers 2
 ok "inspect" has '"app:two"' imgd inspect app:two
 ok "history" has 'layer 1' imgd history app:two
-refused "no such image" "no such image: nothing" imgd rmi nothing
+refused "no such image" "No such image: nothing" imgd rmi nothing
 refused "scratch is reserved" "reserved" imgd pull scratch
 refused "a name that tag cannot give" "sha256" imgd tag app:two sha256:abc
 ok "rmi of the last name" has '^Deleted: sha256:' imgd rmi app:two

@@ -48,7 +48,7 @@ for verb in 'images' 'history app:1' 'info' 'version' 'driver ls'; do
 done
 ok "inspect is JSON" sh -c "
 	$command_line inspect app:1 | jq -e '.[0].RootFS.Layers | length == 1'"
-ok "inspect of two, one missing" status 1 'no such image: nope' \
+ok "inspect of two, one missing" status 1 'No such image: nope' \
     imgd inspect app:1 nope
 ok "info tells root and drivers" status 0 '^Root: ' imgd info
 ok "driver info" status 0 '^api=1$' imgd driver info vfs

@@ -65,10 +65,10 @@ else
 	not_ok "imgd-daemon.json.5 has every key" "missing:$missing"
 fi
 missing=
-for name in $(cd "$srcdir" && find cli core lib registry tagstore drivers \
+for name in $(cd "$srcdir" && find cli core lib registry server tagstore drivers \
     -name '*.c' -exec grep -Eho '[^_]getenv\("[A-Za-z_]*"' {} + |
     sed 's/.*"\(.*\)"/\1/' | sort -u); do
-	grep -Eq "(Ev|It Ev) $name( |\$)" "$srcdir/man/imgd.8" ||
+	grep -Eq "(Ev|It Ev)( [A-Z_]+ ,)* $name( |\$)" "$srcdir/man/imgd.8" ||
 	    missing="$missing $name"
 done
 if [ -z "$missing" ]; then

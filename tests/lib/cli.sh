@@ -8,6 +8,8 @@
 #                                 it exits 1, says one line on stderr that
 #                                 matches PATTERN, and leaves the store as it was
 #     imgd …                      the program on the test's own store
+#     job NAME [ARGUMENT…] [-- KEY=VALUE…]
+#                                 a job as the API's server runs it
 #     use_mirror PORT             plain names come from that registry
 #     sql TEXT                    run on the store's database
 #     cli_end                     the last line of each test
@@ -52,6 +54,11 @@ export HOME PYTHONDONTWRITEBYTECODE
 
 imgd() {
 	"$program" --root "$root" --config "$dir/daemon.json" "$@" </dev/null
+}
+
+job() {
+	"$builddir/tests/lib/job-tool" "$root" "$dir/daemon.json" "$@" \
+	    </dev/null
 }
 
 # The store's database, which an engine may be writing.

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Make an OCI layout out of tars, each a layer, the base first.
 
-usage: make-oci.py [--wrong-diff-id N] [--plain] [--arch ARCH] LAYOUT TAG TAR…
+usage: make-oci.py [--wrong-diff-id N] [--plain] [--arch ARCH]
+                   [--created TIME] [--label NAME=VALUE]… LAYOUT TAG TAR…
 
 A further call with the same LAYOUT adds a tag.  --wrong-diff-id N lets the
 config lie about layer N; --plain leaves layers uncompressed.
@@ -71,6 +72,8 @@ def main():
     parser.add_argument("--wrong-diff-id", type=int, default=-1)
     parser.add_argument("--plain", action="store_true")
     parser.add_argument("--arch", default="amd64")
+    parser.add_argument("--created", default="2014-11-24T00:00:00Z")
+    parser.add_argument("--label", action="append", default=[])
     parser.add_argument("layout")
     parser.add_argument("tag")
     parser.add_argument("tars", nargs="*")
@@ -82,12 +85,15 @@ def main():
     if args.wrong_diff_id >= 0:
         diff_ids[args.wrong_diff_id] = "sha256:" + "5" * 64
     config = {
-        "created": "2014-11-24T00:00:00Z", "architecture": args.arch,
+        "created": args.created, "architecture": args.arch,
         "os": "linux", "config": {"Cmd": ["/bin/sh"], "Env": ["A=" + args.tag]},
         "rootfs": {"type": "layers", "diff_ids": diff_ids},
         "history": [{"created": "2014-11-24T00:00:00Z",
                      "created_by": "layer %d" % i}
                     for i in range(len(layers))]}
+    if args.label:
+        config["config"]["Labels"] = dict(
+            label.split("=", 1) for label in args.label)
     manifest = {
         "schemaVersion": 2, "mediaType": OCI + "manifest.v1+json",
         "config": layout.add(json.dumps(config).encode(),

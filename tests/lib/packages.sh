@@ -5,7 +5,8 @@
 
 BUILD_PACKAGES="autoconf automake libtool make gcc libc6-dev pkg-config
 libarchive-dev libbz2-dev libcurl4-openssl-dev libdevmapper-dev libisal-dev
-libjson-c-dev liblzma-dev libsqlite3-dev libssl-dev libzstd-dev zlib1g-dev"
+libjson-c-dev liblzma-dev libmicrohttpd-dev libsqlite3-dev libssl-dev
+libzstd-dev zlib1g-dev"
 
 # To serve an image to ourselves and look at it.
 DEMO_PACKAGES="ca-certificates curl docker-registry procps python3 skopeo
@@ -14,7 +15,8 @@ util-linux"
 # user-mode-linux and kmod: a kernel with a device-mapper, in a process.
 TEST_PACKAGES="acl attr binutils bsdutils btrfs-progs dmsetup docker.io e2fsprogs
 fuse-overlayfs g++ iproute2 jq kmod libcap2-bin libcmocka-dev mandoc openssl
-sqlite3 thin-provisioning-tools umoci user-mode-linux valgrind xfsprogs"
+python3-docker sqlite3 thin-provisioning-tools umoci user-mode-linux valgrind
+xfsprogs"
 
 policy=/usr/sbin/policy-rc.d
 policy_is_ours=

@@ -7,7 +7,7 @@
 
 #include <openssl/evp.h>
 
-#include "adopt/base64.h"
+#include "lib/base64.h"
 
 int
 base64_decode(const char *text, void **ret, size_t *ret_len,

@@ -1,6 +1,6 @@
 /* RFC 4648, section 4: with "+" and "/", and padding. */
-#ifndef ADOPT_BASE64_H
-#define ADOPT_BASE64_H
+#ifndef LIB_BASE64_H
+#define LIB_BASE64_H
 
 #include <stddef.h>
 

@@ -1,0 +1,158 @@
+/* The daemon: an engine that stays, with the HTTP server beside it. */
+#include "config.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "cli/cli.h"
+#include "core/lock.h"
+#include "lib/cleanup.h"
+#include "lib/log.h"
+#include "lib/strbuf.h"
+#include "server/server.h"
+
+#define LOCK_PAUSE_MS 50
+/* A verb's own engine may be at its last job. */
+#define LOCK_WAIT_MS 10000
+
+static int
+take_lock(const char *root, int *ret_fd, struct imgd_error **err)
+{
+	cleanup_close int root_fd = -EBADF;
+	int waited, r;
+
+	r = store_open_root(root, /* is_readonly= */ false, &root_fd, err);
+	if (r < 0)
+		return r;
+	for (waited = 0; waited < LOCK_WAIT_MS; waited += LOCK_PAUSE_MS) {
+		const struct timespec pause = { 0, LOCK_PAUSE_MS * 1000000L };
+
+		r = lock_try(root_fd, ret_fd, err);
+		if (r != 0)
+			return r;
+		(void)nanosleep(&pause, NULL);
+	}
+	return imgd_error_set(err, EBUSY,
+	    "%s is in use by another engine; its pid is in %s/lock", root,
+	    root);
+}
+
+/* Whether stderr is the journal's, which reads levels. */
+static bool
+has_journal(void)
+{
+	const char *stream = getenv("JOURNAL_STREAM");
+	unsigned long long dev, ino;
+	struct stat st;
+
+	return stream != NULL && fstat(STDERR_FILENO, &st) == 0 &&
+	    sscanf(stream, "%llu:%llu", &dev, &ino) == 2 &&
+	    dev == (unsigned long long)st.st_dev &&
+	    ino == (unsigned long long)st.st_ino;
+}
+
+static bool
+set_level(const char *name)
+{
+	static const struct {
+		const char *name;
+		enum log_level level;
+	} levels[] = {
+		{ "warn", LOG_LEVEL_WARN },
+		{ "info", LOG_LEVEL_INFO },
+		{ "debug", LOG_LEVEL_DEBUG },
+	};
+	size_t i;
+
+	for (i = 0; i < sizeof(levels) / sizeof(levels[0]); i++)
+		if (strcmp(levels[i].name, name) == 0) {
+			log_set_daemon(levels[i].level, has_journal());
+			return true;
+		}
+	return false;
+}
+
+static struct config *
+reload(void *ctx)
+{
+	cleanup_error struct imgd_error *err = NULL;
+	struct config *c = calloc(1, sizeof(*c));
+
+	if (c == NULL)
+		return NULL;
+	if (cli_read_config(ctx, c, &err) >= 0)
+		return c;
+	log_warn("%s, so the configuration stays as it is",
+	    imgd_error_msg(err));
+	config_done(c);
+	free(c);
+	return NULL;
+}
+
+static int
+serve(struct cli *cli, const char *group, uint64_t idle_s,
+    struct imgd_error **err)
+{
+	const struct server_options so = {
+		.socket_path = cli->host != NULL ? cli->host
+						 : CLI_DEFAULT_HOST,
+		.group = group,
+		.reload = reload,
+		.ctx = cli,
+	};
+	struct engine_options eo = {
+		.root = cli->root,
+		.config = &cli->config,
+		.lock_fd = -EBADF,
+		.ready_fd = -EBADF,
+		.idle_ms = idle_s > 0 ? (int)idle_s * 1000 : -1,
+		.service = &server_service,
+	};
+	struct server *server;
+	int r;
+
+	r = take_lock(cli->root, &eo.lock_fd, err);
+	if (r >= 0)
+		r = server_new(&so, &server, err);
+	if (r < 0) {
+		close_fd(&eo.lock_fd);
+		return r;
+	}
+	(void)chdir("/");
+	eo.ctx = server;
+	r = engine_run(&eo, err);
+	server_free(server);
+	return r;
+}
+
+int
+cmd_daemon(struct cli *cli, int argc, char **argv)
+{
+	cleanup_error struct imgd_error *err = NULL;
+	const char *group = NULL, *idle = NULL, *level = "info";
+	const struct option_spec specs[] = {
+		{ 'G', "group", NULL, &group },
+		{ 0, "idle-exit", NULL, &idle },
+		{ 'l', "log-level", NULL, &level },
+		{ 0, NULL, NULL, NULL },
+	};
+	uint64_t idle_s = 0;
+	int n;
+
+	if (parse_options(cli, argc, argv, specs, 0, 0, &n) < 0)
+		return EXIT_USAGE;
+	if (idle != NULL && (!str_to_u64(idle, 1000000, &idle_s) ||
+				idle_s == 0))
+		return usage_error(cli, "%s: not a number of seconds", idle);
+	if (!set_level(level))
+		return usage_error(cli, "%s: not warn, info or debug", level);
+	if (serve(cli, group, idle_s, &err) < 0)
+		return report(cli, NULL, err);
+	return 0;
+}

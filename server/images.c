@@ -1,0 +1,351 @@
+/* /images and /distribution. */
+#include "config.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/cleanup.h"
+#include "server/registry-auth.h"
+#include "server/routes.h"
+
+static int
+no_memory(struct imgd_error **err)
+{
+	return imgd_error_set(err, ENOMEM, "out of memory");
+}
+
+/* A job with one argument and those variables that the query may set, a list
+ * ended by NULL. */
+static int
+make_job(struct exchange *x, const char *name, enum answer_kind kind,
+    const char *arg, const char *const *keys, struct imgd_error **err)
+{
+	int r = exchange_job(x, name, kind, err);
+
+	if (r >= 0 && arg != NULL)
+		r = job_add_arg(x->job, arg, err);
+	for (; r >= 0 && keys != NULL && *keys != NULL; keys++)
+		r = job_setenv(x->job, *keys,
+		    request_get(&x->request, *keys), err);
+	return r;
+}
+
+static int
+set_flag(struct exchange *x, const char *key, struct imgd_error **err)
+{
+	return request_flag(&x->request, key)
+	    ? job_setenv(x->job, key, "1", err)
+	    : 0;
+}
+
+static int
+set_credentials(struct exchange *x, struct imgd_error **err)
+{
+	cleanup(registry_auth_done) struct registry_auth auth = { 0 };
+	int r;
+
+	registry_auth_decode(exchange_header(x, "X-Registry-Auth"), &auth);
+	r = job_setenv(x->job, "username", auth.username, err);
+	if (r >= 0)
+		r = job_setenv(x->job, "password", auth.password, err);
+	if (r >= 0)
+		r = job_setenv(x->job, "identity-token", auth.identity_token,
+		    err);
+	if (r >= 0)
+		r = job_setenv(x->job, "registry-token", auth.registry_token,
+		    err);
+	return r;
+}
+
+/* The name without a tag or a digest: a length. */
+static size_t
+repository_len(const char *name)
+{
+	const char *at = strchr(name, '@');
+	size_t len = at != NULL ? (size_t)(at - name) : strlen(name);
+	const char *slash = memrchr(name, '/', len);
+	const char *base = slash != NULL ? slash : name;
+	const char *colon = memrchr(base, ':', len - (size_t)(base - name));
+
+	return colon != NULL ? (size_t)(colon - name) : len;
+}
+
+/* NAME and a tag or digest beside it, which wins over one inside, as one
+ * reference.  *ret_all: there is none anywhere. */
+static int
+join_name(const char *name, const char *tag, char **ret, bool *ret_all,
+    struct imgd_error **err)
+{
+	size_t len = repository_len(name);
+	int n;
+
+	*ret_all = false;
+	if (tag != NULL) {
+		n = asprintf(ret, "%.*s%s%s", (int)len, name,
+		    strchr(tag, ':') != NULL ? "@" : ":", tag);
+	} else {
+		*ret_all = name[len] == '\0' || strcmp(name + len, ":") == 0;
+		n = asprintf(ret, "%.*s", *ret_all ? (int)len : 1024, name);
+	}
+	if (n < 0) {
+		*ret = NULL;
+		return no_memory(err);
+	}
+	return 0;
+}
+
+/* ---- create: pull and import ---- */
+
+static int
+pull(struct exchange *x, const char *from, struct imgd_error **err)
+{
+	static const char *const keys[] = { "platform", "driver", "retry",
+		"limit-rate", NULL };
+	cleanup_free char *name = NULL;
+	bool is_all;
+	int r;
+
+	r = join_name(from, request_get(&x->request, "tag"), &name, &is_all,
+	    err);
+	if (r >= 0)
+		r = make_job(x, "pull", ANSWER_STREAM, name, keys, err);
+	if (r >= 0 && is_all)
+		r = job_setenv(x->job, "all-tags", "1", err);
+	if (r >= 0)
+		r = set_flag(x, "registry-v1", err);
+	if (r >= 0)
+		r = set_credentials(x, err);
+	return r < 0 ? r : exchange_run(x, err);
+}
+
+static int
+import(struct exchange *x, const char *source, struct imgd_error **err)
+{
+	static const char *const keys[] = { "message", "platform", "driver",
+		NULL };
+	const char *repository = request_get(&x->request, "repo");
+	cleanup_free char *name = NULL, *changes = NULL;
+	struct strbuf sb = STRBUF_INIT;
+	bool is_all;
+	size_t i;
+	int r = 0;
+
+	if (repository != NULL)
+		r = join_name(repository, request_get(&x->request, "tag"),
+		    &name, &is_all, err);
+	if (r >= 0)
+		r = make_job(x, "import", ANSWER_STREAM, source, keys, err);
+	if (r >= 0 && name != NULL)
+		r = job_add_arg(x->job, name, err);
+	for (i = 0; r >= 0 && i < x->request.n_items; i++)
+		if (strcmp(x->request.items[i].key, "changes") == 0) {
+			strbuf_puts(&sb, x->request.items[i].value);
+			strbuf_putc(&sb, '\n');
+		}
+	if (r < 0) {
+		strbuf_done(&sb);
+		return r;
+	}
+	changes = strbuf_take(&sb);
+	if (changes == NULL)
+		return no_memory(err);
+	r = job_setenv(x->job, "changes", changes, err);
+	return r < 0 ? r : exchange_run(x, err);
+}
+
+int
+route_images_create(struct exchange *x, struct imgd_error **err)
+{
+	const char *image = request_get(&x->request, "fromImage");
+	const char *source = request_get(&x->request, "fromSrc");
+
+	if (image != NULL)
+		return pull(x, image, err);
+	if (source == NULL)
+		return imgd_error_set(err, EINVAL,
+		    "neither fromImage nor fromSrc is given");
+	return import(x, source, err);
+}
+
+/* ---- lists ---- */
+
+int
+route_images_list(struct exchange *x, struct imgd_error **err)
+{
+	static const char *const keys[] = { "filters", "filter", NULL };
+	static const char *const flags[] = { "all", "digests", "shared-size",
+		NULL };
+	char minor[16];
+	size_t i;
+	int r = make_job(x, "images", ANSWER_RESULT, NULL, keys, err);
+
+	for (i = 0; r >= 0 && flags[i] != NULL; i++)
+		r = set_flag(x, flags[i], err);
+	(void)snprintf(minor, sizeof(minor), "%u", x->request.minor);
+	if (r >= 0)
+		r = job_setenv(x->job, "api-minor", minor, err);
+	return r < 0 ? r : exchange_run(x, err);
+}
+
+int
+route_images_search(struct exchange *x, struct imgd_error **err)
+{
+	static const char *const keys[] = { "limit", "filters", NULL };
+	const char *term = request_get(&x->request, "term");
+	cleanup_free char *name = NULL;
+	size_t n;
+	int r;
+
+	if (term == NULL)
+		return imgd_error_set(err, EINVAL, "no term to look for");
+	n = strcspn(term, "/");
+	if (term[n] != '/' ||
+	    (memchr(term, '.', n) == NULL && memchr(term, ':', n) == NULL &&
+		strncmp(term, "localhost/", 10) != 0))
+		n = 0;
+	if (asprintf(&name, "%.*s/library/any",
+		n > 0 ? (int)n : (int)strlen("docker.io"),
+		n > 0 ? term : "docker.io") < 0) {
+		name = NULL;
+		return no_memory(err);
+	}
+	r = make_job(x, "search", ANSWER_LIST, name, keys, err);
+	if (r >= 0)
+		r = job_add_arg(x->job, n > 0 ? term + n + 1 : term, err);
+	if (r >= 0)
+		r = set_credentials(x, err);
+	return r < 0 ? r : exchange_run(x, err);
+}
+
+int
+route_images_prune(struct exchange *x, struct imgd_error **err)
+{
+	static const char *const keys[] = { "filters", NULL };
+	int r = make_job(x, "prune", ANSWER_RESULT, NULL, keys, err);
+
+	return r < 0 ? r : exchange_run(x, err);
+}
+
+/* ---- archives ---- */
+
+int
+route_images_load(struct exchange *x, struct imgd_error **err)
+{
+	static const char *const keys[] = { "platform", "driver", NULL };
+	int r = make_job(x, "load", ANSWER_STREAM, NULL, keys, err);
+
+	if (r >= 0 &&
+	    (request_get(&x->request, "quiet") == NULL ||
+		request_flag(&x->request, "quiet")))
+		r = job_setenv(x->job, "quiet", "1", err);
+	return r < 0 ? r : exchange_run(x, err);
+}
+
+int
+route_images_get(struct exchange *x, struct imgd_error **err)
+{
+	static const char *const keys[] = { "platform", NULL };
+	size_t i;
+	int r = make_job(x, "save", ANSWER_FILE, NULL, keys, err);
+
+	for (i = 0; r >= 0 && i < x->request.n_items; i++)
+		if (strcmp(x->request.items[i].key, "names") == 0)
+			r = job_add_arg(x->job, x->request.items[i].value,
+			    err);
+	if (r >= 0 && x->job->n_args == 0)
+		r = imgd_error_set(err, EINVAL, "no names are given");
+	return r < 0 ? r : exchange_run(x, err);
+}
+
+int
+route_image_get(struct exchange *x, struct imgd_error **err)
+{
+	static const char *const keys[] = { "platform", NULL };
+	int r = make_job(x, "save", ANSWER_FILE, x->name, keys, err);
+
+	return r < 0 ? r : exchange_run(x, err);
+}
+
+/* ---- one image ---- */
+
+int
+route_image_inspect(struct exchange *x, struct imgd_error **err)
+{
+	int r = make_job(x, "inspect", ANSWER_RESULT, x->name, NULL, err);
+
+	return r < 0 ? r : exchange_run(x, err);
+}
+
+int
+route_image_history(struct exchange *x, struct imgd_error **err)
+{
+	int r = make_job(x, "history", ANSWER_RESULT, x->name, NULL, err);
+
+	return r < 0 ? r : exchange_run(x, err);
+}
+
+int
+route_image_tag(struct exchange *x, struct imgd_error **err)
+{
+	const char *repository = request_get(&x->request, "repo");
+	cleanup_free char *name = NULL;
+	bool is_all;
+	int r;
+
+	if (repository == NULL)
+		return imgd_error_set(err, EINVAL,
+		    "repository name must have at least one component");
+	r = join_name(repository, request_get(&x->request, "tag"), &name,
+	    &is_all, err);
+	if (r >= 0)
+		r = make_job(x, "tag", ANSWER_CREATED, x->name, NULL, err);
+	if (r >= 0)
+		r = job_add_arg(x->job, name, err);
+	return r < 0 ? r : exchange_run(x, err);
+}
+
+int
+route_image_push(struct exchange *x, struct imgd_error **err)
+{
+	static const char *const keys[] = { "compression", "retry",
+		"limit-rate", NULL };
+	cleanup_free char *name = NULL;
+	bool is_all;
+	int r;
+
+	r = join_name(x->name, request_get(&x->request, "tag"), &name,
+	    &is_all, err);
+	if (r >= 0)
+		r = make_job(x, "push", ANSWER_STREAM, name, keys, err);
+	if (r >= 0 && is_all)
+		r = job_setenv(x->job, "all-tags", "1", err);
+	if (r >= 0)
+		r = set_credentials(x, err);
+	return r < 0 ? r : exchange_run(x, err);
+}
+
+int
+route_image_delete(struct exchange *x, struct imgd_error **err)
+{
+	static const char *const keys[] = { "driver", NULL };
+	int r = make_job(x, "rmi", ANSWER_RESULT, x->name, keys, err);
+
+	if (r >= 0)
+		r = set_flag(x, "force", err);
+	if (r >= 0)
+		r = set_flag(x, "noprune", err);
+	return r < 0 ? r : exchange_run(x, err);
+}
+
+int
+route_distribution(struct exchange *x, struct imgd_error **err)
+{
+	int r = make_job(x, "distribution", ANSWER_RESULT, x->name, NULL,
+	    err);
+
+	if (r >= 0)
+		r = set_credentials(x, err);
+	return r < 0 ? r : exchange_run(x, err);
+}

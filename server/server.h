@@ -1,0 +1,26 @@
+/*
+ * The server: Docker's Engine API over a unix socket, in an engine that stays.
+ */
+#ifndef SERVER_SERVER_H
+#define SERVER_SERVER_H
+
+#include "core/engine.h"
+
+struct server;
+
+struct server_options {
+	const char *socket_path; /* NULL: only what the service manager gave */
+	const char *group;       /* of the socket; NULL: this process's own */
+	/* The configuration anew, for SIGHUP; see struct engine_service. */
+	struct config *(*reload)(void *ctx);
+	void *ctx;
+};
+
+/* ctx of server_service; o is borrowed. */
+int server_new(const struct server_options *o, struct server **ret,
+    struct imgd_error **err);
+void server_free(struct server *s);
+
+extern const struct engine_service server_service;
+
+#endif
