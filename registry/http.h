@@ -22,6 +22,8 @@ struct http_params {
 	const char *ca_pem;    /* added to it; NULL: nothing */
 	const char *client_cert_pem, *client_key_pem; /* NULL: none */
 	const char *client_origin; /* the only origin that sees them */
+	const char *http_proxy, *https_proxy; /* NULL: none */
+	const char *no_proxy; /* hosts that are asked without; NULL: none */
 	unsigned connect_timeout_ms, stall_timeout_ms;
 	uint64_t max_bytes_per_s; /* 0 = no limit */
 	/* Whether the TLS certificate of this host[:port] may be anything. */
