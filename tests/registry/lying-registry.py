@@ -55,13 +55,16 @@ class Image:
     def __init__(self, fault):
         self.blobs = {}
         self.manifests = {}
-        layers = list(LAYERS)
+        tars, layers = TARS, list(LAYERS)
+        if fault == "cut-4k":
+            tars = [make_tar("small", 60000)]
+            layers = [gzip.compress(tar, mtime=0) for tar in tars]
         if fault == "bad-gzip":
             layers[1] = flip(layers[1][:-8]) + layers[1][-8:]
         if fault == "cut-gzip":
             layers[1] = layers[1][:-5]
         arch = "s390x" if fault == "foreign-platform" else "amd64"
-        diffs = [sha(tar) for tar in TARS]
+        diffs = [sha(tar) for tar in tars]
         if fault == "diff-count":
             diffs.pop()
         config = dump({"os": "linux", "architecture": arch,
@@ -84,6 +87,14 @@ class Image:
         if fault == "schema1":
             self.top = self.put(DOCKER + "v1+prettyjws", dump(
                 {"schemaVersion": 1, "name": "t/schema1", "fsLayers": []}))
+            return
+        if fault == "schema1-list":
+            entry = {"mediaType": DOCKER + "v1+prettyjws",
+                     "digest": sha(b"1"), "size": 1,
+                     "platform": {"os": "linux", "architecture": arch}}
+            self.top = self.put(DOCKER + "list.v2+json", dump(
+                {"schemaVersion": 2, "mediaType": DOCKER + "list.v2+json",
+                 "manifests": [entry]}))
             return
         if fault == "bad-json":
             self.top = self.put(OCI + "manifest.v1+json", b'{"layers":[}')
@@ -157,6 +168,8 @@ class Handler(frame.Handler):
         if auth is not None and auth != self.basic():
             return self.reply(401, dump({"details": "incorrect username or "
                                          "password"}))
+        if "other-scope" in scope:
+            scope = "repository:t/ok:pull"
         who = "known" if auth or form else "anonymous"
         answer = {"token": "%s|%s" % (who, scope.replace(" ", "+")),
                   "expires_in": 300.5}
@@ -170,7 +183,7 @@ class Handler(frame.Handler):
         if fault == "auth-loop":
             self.challenge("bearer", scope + ',error="invalid_token"')
             return False
-        if fault in ("bearer", "private", "redirect-auth"):
+        if fault in ("bearer", "private", "redirect-auth", "other-scope"):
             want = ["Bearer known|repository:%s:pull" % repo]
             if fault != "private":
                 want.append("Bearer anonymous|repository:%s:pull" % repo)
@@ -203,6 +216,9 @@ class Handler(frame.Handler):
             headers[0] = ("Content-Type", "application/json")
         if fault == "huge-manifest":
             data += b" " * (5 << 20)
+        if fault == "endless-manifest":
+            return self.reply_chunked(iter(lambda: b" " * 65536, b""),
+                                      headers)
         if fault == "huge-headers":
             headers += [("X-%d" % i, "x" * 1000) for i in range(90)]
         self.reply(200, data, headers)
@@ -223,6 +239,10 @@ class Handler(frame.Handler):
             data = flip(data)
         if fault == "blob-length":
             data += b"more"
+        if fault == "endless-blob":
+            return self.reply_chunked(iter(lambda: data, b""))
+        if fault == "cut-4k":
+            return self.cut(fault, data)
         if fault == "blob-no-length":
             return self.reply_chunked([data + b"more"])
         if is_large and fault in ("drop", "drop-no-range", "range-lie",
@@ -249,6 +269,9 @@ class Handler(frame.Handler):
                 self.wfile.write(data[i:i + 1])
                 time.sleep(0.02)
             return
+        elif fault == "cut-4k":
+            # Each that begins anew ends 4 KiB behind the one before.
+            end = total if wanted else 4096 * count("cut-4k")
         elif fault == "drop-no-range":
             first, end = 0, options["drop"] * count(("no-range", self.path))
         elif fault == "range-lie" and wanted:
@@ -306,6 +329,8 @@ class Handler(frame.Handler):
         if fault == "rate":
             return self.error(429, "TOOMANYREQUESTS", "You have reached your "
                               "pull rate limit.", [("Retry-After", "3600")])
+        if fault == "rate-bare":
+            return self.reply(429)
         if fault == "flaky" and count((self.command, path)) < 3:
             return self.reply(503, b"<html>busy</html>",
                               [("Content-Type", "text/html")])
