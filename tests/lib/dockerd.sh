@@ -11,9 +11,12 @@
 #     docker_stop             in a trap, too: it is fine without a start
 
 docker_pid=
+# Set to nothing by a test that has a network of its own, which it shares.
+docker_prefix="unshare -n"
 
 docker_start() {
-	unshare -n dockerd --data-root "$dir/docker" --exec-root "$dir/exec" \
+	# shellcheck disable=SC2086 # a command and its option
+	$docker_prefix dockerd --data-root "$dir/docker" --exec-root "$dir/exec" \
 	    --pidfile "$dir/docker-pid" -H "unix://$dir/docker-sock" \
 	    --storage-driver vfs --bridge=none --iptables=false \
 	    --ip-forward=false --ip-masq=false >"$dir/docker-log" 2>&1 \

@@ -47,7 +47,8 @@ def ancestry(fault):
 
 
 def image_json(fault, n):
-    doc = {"id": image_id(fault, n), "created": "2014-08-0%dT01:02:03.5Z" % n,
+    doc = {"id": image_id(fault, n),
+           "created": "2014-08-0%dT01:02:03.5Z" % (n + 1),
            "container_config": {"Cmd": ["/bin/sh", "-c", "layer %d" % n]},
            "config": {"Cmd": ["/bin/sh"], "Env": ["A=<%d>" % n]},
            "docker_version": "1.2.0", "architecture": "amd64",
