@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 #include "adopt/adopt-impl.h"
-#include "adopt/beneath.h"
+#include "lib/beneath.h"
 #include "adopt/tar-split.h"
 #include "lib/cleanup.h"
 #include "lib/limits.h"

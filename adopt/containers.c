@@ -13,7 +13,7 @@
 
 #include "adopt/adopt-impl.h"
 #include "lib/base64.h"
-#include "adopt/beneath.h"
+#include "lib/beneath.h"
 #include "lib/cleanup.h"
 #include "lib/limits.h"
 #include "registry/json-get.h"

@@ -12,8 +12,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "adopt/beneath.h"
 #include "adopt/docker-pool-impl.h"
+#include "lib/beneath.h"
 #include "lib/cleanup.h"
 #include "lib/fs-at.h"
 #include "lib/loop.h"

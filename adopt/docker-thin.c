@@ -9,8 +9,8 @@
 #include <sys/mount.h>
 #include <unistd.h>
 
-#include "adopt/beneath.h"
 #include "adopt/docker-pool-impl.h"
+#include "lib/beneath.h"
 #include "lib/cleanup.h"
 #include "lib/fs-at.h"
 #include "lib/superblock.h"

@@ -13,7 +13,7 @@
 #include <string.h>
 
 #include "adopt/adopt-impl.h"
-#include "adopt/beneath.h"
+#include "lib/beneath.h"
 #include "lib/cleanup.h"
 #include "lib/limits.h"
 #include "lib/strbuf.h"

@@ -7,9 +7,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "lib/base64.h"
-#include "adopt/beneath.h"
 #include "adopt/tar-split.h"
+#include "lib/base64.h"
+#include "lib/beneath.h"
 #include "lib/cleanup.h"
 #include "lib/inflate.h"
 #include "lib/limits.h"

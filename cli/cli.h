@@ -45,15 +45,29 @@ struct cmd {
 
 extern const struct cmd cmds[]; /* ended by a NULL name */
 
-cmd_fn cmd_adopt, cmd_create, cmd_daemon, cmd_diff, cmd_driver, cmd_fsck,
-    cmd_help, cmd_history, cmd_images, cmd_info, cmd_inspect, cmd_login,
-    cmd_logout, cmd_migrate, cmd_mount, cmd_pull, cmd_push, cmd_rm, cmd_rmi,
-    cmd_search, cmd_tag, cmd_umount, cmd_version;
+cmd_fn cmd_adopt, cmd_create, cmd_daemon, cmd_diff, cmd_driver, cmd_events,
+    cmd_export, cmd_fsck, cmd_help, cmd_history, cmd_images, cmd_import,
+    cmd_info, cmd_inspect, cmd_load, cmd_login, cmd_logout, cmd_migrate,
+    cmd_mount, cmd_pull, cmd_push, cmd_rm, cmd_rmi, cmd_save, cmd_search,
+    cmd_tag, cmd_umount, cmd_version;
 
 /* ---- main.c ---- */
 
 /* The configuration file and what was said beside it; ret: zeroed before. */
 int cli_read_config(const struct cli *cli, struct config *ret,
+    struct imgd_error **err);
+
+/* ---- run.c ---- */
+
+/* Run a job: in the engine of the store, or in the daemon that --host names.
+ * See client_run(). */
+int cli_run(struct cli *cli, const struct job_request *request,
+    job_output_cb *cb, void *ctx, char **ret_result, struct imgd_error **err);
+
+/* Run a job whose result is JSON; arg may be NULL.  *ret is a new
+ * reference. */
+int cli_ask(struct cli *cli, const char *name, const char *arg,
+    const char *const (*env)[2], size_t n_env, struct json_object **ret,
     struct imgd_error **err);
 
 /* ---- usage.c ---- */

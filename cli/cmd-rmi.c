@@ -1,6 +1,7 @@
 /* Verbs that change names: tag and rmi. */
 #include "config.h"
 
+#include <errno.h>
 #include <stdio.h>
 
 #include "cli/cli.h"
@@ -16,7 +17,7 @@ cmd_tag(struct cli *cli, int argc, char **argv)
 	if (parse_options(cli, argc, argv, NULL, 2, 2, &n) < 0)
 		return EXIT_USAGE;
 	request.args = (const char *const *)argv + 1;
-	if (client_run(cli->root, &cli->config, &request, NULL, NULL, NULL,
+	if (cli_run(cli, &request, NULL, NULL, NULL,
 		&err) < 0)
 		return report(cli, NULL, err);
 	return 0;
@@ -43,9 +44,10 @@ int
 cmd_rmi(struct cli *cli, int argc, char **argv)
 {
 	const char *driver = NULL;
-	bool is_forced = false;
+	bool is_forced = false, is_kept;
 	const struct option_spec specs[] = {
 		{ 'f', "force", &is_forced, NULL },
+		{ 0, "no-prune", &is_kept, NULL },
 		{ 0, "driver", NULL, &driver },
 		{ 0, NULL, NULL, NULL },
 	};
@@ -68,9 +70,13 @@ cmd_rmi(struct cli *cli, int argc, char **argv)
 			.n_env = 2,
 		};
 
-		if (client_run(cli->root, &cli->config, &request, print_pair,
-			NULL, NULL, &err) < 0)
-			status = report(cli, NULL, err);
+		int r = cli_run(cli, &request,
+		    print_pair, NULL, NULL, &err);
+
+		/* That it is not there is what was forced. */
+		if (r < 0 && report(cli, NULL, err) != 0 &&
+		    !(r == -ENOENT && is_forced))
+			status = 1;
 	}
 	return status;
 }

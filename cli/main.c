@@ -29,6 +29,18 @@ const struct cmd cmds[] = {
 	{ "logout", cmd_logout, "[SERVER]", "forget them" },
 	{ "adopt", cmd_adopt, "[--driver D] [-q] [--json] DIR [IMAGE...]",
 	    "take over images of Docker or podman" },
+	{ "save", cmd_save,
+	    "[-o FILE|DIR/] [--format docker|oci] [--driver D] IMAGE...",
+	    "write images to an archive" },
+	{ "load", cmd_load,
+	    "[-q] [--driver D] [--platform P] [-i FILE|DIR] [--json]",
+	    "load images from an archive" },
+	{ "import", cmd_import,
+	    "[-c CHANGE]... [-m TEXT] [--platform P] [--driver D] "
+	    "FILE|- [NAME[:TAG]]",
+	    "make an image of a root filesystem's tar" },
+	{ "export", cmd_export, "[-o FILE] [--driver D] IMAGE|NAME",
+	    "write the files of an image or a writable layer to a tar" },
 	{ "images", cmd_images,
 	    "[-a] [-q] [--digests] [--no-trunc] [-f KEY=VALUE] "
 	    "[--format FORMAT] [--json] [NAME[:TAG]]",
@@ -37,7 +49,7 @@ const struct cmd cmds[] = {
 	{ "history", cmd_history, "[-q] [--no-trunc] [--json] IMAGE",
 	    "show how an image came about" },
 	{ "tag", cmd_tag, "IMAGE NAME[:TAG]", "give an image another name" },
-	{ "rmi", cmd_rmi, "[-f] [--driver D] IMAGE...",
+	{ "rmi", cmd_rmi, "[-f] [--no-prune] [--driver D] IMAGE...",
 	    "remove names and images" },
 	{ "create", cmd_create,
 	    "[--json] | [--driver D] [--size N] NAME IMAGE",
@@ -57,6 +69,10 @@ const struct cmd cmds[] = {
 	{ "driver", cmd_driver,
 	    "ls [--json] | info NAME|PATH | test [OPTIONS] NAME|PATH",
 	    "list, describe and test storage drivers" },
+	{ "events", cmd_events,
+	    "[--since TIME] [--until TIME] [-f KEY=VALUE] "
+	    "[--format FORMAT] [--json]",
+	    "tell what happens in the store, as it happens" },
 	{ "info", cmd_info, "[--json]", "describe this store" },
 	{ "daemon", cmd_daemon,
 	    "[-G GROUP] [--idle-exit SECONDS] [-l warn|info|debug]",
@@ -168,8 +184,13 @@ find_host(struct cli *cli, struct imgd_error **err)
 
 	if (host == NULL)
 		host = getenv("IMGD_HOST");
-	if (host == NULL || *host == '\0')
+	if (host == NULL || *host == '\0') {
+		/* Who may not enter the store asks whom it belongs to. */
+		if (geteuid() != 0 && cli->globals->root == NULL &&
+		    access(CLI_DEFAULT_HOST, R_OK | W_OK) == 0)
+			cli->host = CLI_DEFAULT_HOST;
 		return 0;
+	}
 	if (str_starts(host, "unix://"))
 		host += strlen("unix://");
 	if (host[0] != '/')

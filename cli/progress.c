@@ -192,11 +192,26 @@ show_layer(struct progress *p, struct json_object *o, const char *id,
 		(void)puts(safe);
 }
 
+/* Text as it is to stand there, but for the newlines at its end. */
+static void
+show_stream(struct progress *p, const char *text)
+{
+	cleanup_free char *line = strdup(text);
+	size_t len = line != NULL ? strlen(line) : 0;
+
+	while (len > 0 && line[len - 1] == '\n')
+		line[--len] = '\0';
+	p->n_bars = 0;
+	print_escaped(line != NULL ? line : "");
+	(void)putchar('\n');
+	(void)fflush(stdout);
+}
+
 void
 progress_output(void *ctx, const char *json)
 {
 	cleanup_json struct json_object *o = NULL;
-	const char *status, *id;
+	const char *status, *id, *stream;
 	struct json_object *detail;
 	struct progress *p = ctx;
 
@@ -208,6 +223,11 @@ progress_output(void *ctx, const char *json)
 		return;
 	}
 	o = json_tokener_parse(json);
+	stream = get_text(o, "stream");
+	if (stream != NULL) {
+		show_stream(p, stream);
+		return;
+	}
 	status = get_text(o, "status");
 	id = get_text(o, "id");
 	if (status == NULL)

@@ -13,10 +13,10 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "adopt/adopt.h"
+#include "core/orders.h"
 #include "core/protocol.h"
 #include "core/role.h"
 #include "lib/cleanup.h"
@@ -25,207 +25,53 @@
 #include "registry/manifest.h"
 #include "registry/session.h"
 
-#define PROGRESS_INTERVAL_MS 100
-#define LAYER_STACK          (384u << 10)
-#define MAX_THREADS          64
-
 struct adopter {
-	int sock;
+	struct orders orders;
 	int dir_fd;
 	int mounter_sock; /* -EBADF: there is none */
-	uint32_t max_threads;
 	char *driver, *id;
 	struct adopt *adopt;
 	struct adopt_found *found;
-	pthread_mutex_t send_mutex;
 	pthread_mutex_t mounter_mutex; /* from a question to its answer */
-	pthread_mutex_t mutex; /* for n_threads */
-	pthread_cond_t changed;
-	uint32_t n_threads;
 };
-
-static int
-tell(struct adopter *a, struct message *m, struct imgd_error **err)
-{
-	int r;
-
-	pthread_mutex_lock(&a->send_mutex);
-	r = message_send(a->sock, m, err);
-	pthread_mutex_unlock(&a->send_mutex);
-	return r;
-}
 
 /* ---- layers ---- */
 
-struct order {
-	struct adopter *adopter;
-	uint32_t layer;
-	int out_fd;
+/* One whose bytes are counted as they pass. */
+struct passing {
+	struct order *order;
+	struct imgd_sink *to;
 	uint64_t bytes;
-	int64_t last_ms;
 };
 
-static int64_t
-now_ms(void)
-{
-	struct timespec ts;
-
-	(void)clock_gettime(CLOCK_MONOTONIC_COARSE, &ts);
-	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
-}
-
-static void
-tell_progress(struct order *o)
-{
-	int64_t now = now_ms();
-	struct message m;
-
-	if (now - o->last_ms < PROGRESS_INTERVAL_MS)
-		return;
-	o->last_ms = now;
-	message_init(&m, PULLER_PROGRESS);
-	message_put_u32(&m, o->layer);
-	message_put_u64(&m, o->bytes);
-	(void)tell(o->adopter, &m, NULL);
-}
-
 static int
-write_tar(void *ctx, const void *buf, uint64_t len, struct imgd_error **err)
+pass_tar(void *ctx, const void *buf, uint64_t len, struct imgd_error **err)
 {
-	struct order *o = ctx;
-	const char *p = buf;
+	struct passing *p = ctx;
+	int r = p->to->write(p->to->ctx, buf, len, err);
 
-	o->bytes += len;
-	while (len > 0) {
-		ssize_t n = write(o->out_fd, p, len);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		/* The unpacker is gone, and tells the engine why itself. */
-		if (n < 0)
-			return imgd_error_set(err,
-			    errno == EPIPE ? ECANCELED : errno,
-			    "write to unpacker: %s", strerror(errno));
-		p += n;
-		len -= (uint64_t)n;
-	}
-	tell_progress(o);
+	if (r < 0)
+		return r;
+	p->bytes += len;
+	order_progress(p->order, p->bytes);
 	return 0;
 }
 
-static void
-leave(struct adopter *a)
-{
-	pthread_mutex_lock(&a->mutex);
-	a->n_threads--;
-	pthread_cond_signal(&a->changed);
-	pthread_mutex_unlock(&a->mutex);
-}
-
-static void *
-layer_thread(void *arg)
-{
-	cleanup_error struct imgd_error *err = NULL;
-	struct order *o = arg;
-	struct adopter *a = o->adopter;
-	struct imgd_sink sink = { sizeof(sink), o, write_tar };
-	uint64_t tar_bytes = 0;
-	struct message m;
-	int r;
-
-	r = adopt_write_layer(a->found, o->layer, &sink, &tar_bytes, &err);
-	message_init(&m, r < 0 ? PULLER_LAYER_FAILED : PULLER_LAYER_DONE);
-	message_put_u32(&m, o->layer);
-	if (r < 0) {
-		message_put_error(&m, err);
-	} else {
-		message_put_u64(&m, tar_bytes);
-		message_put_u64(&m, tar_bytes);
-	}
-	(void)tell(a, &m, NULL);
-	/* Closed after the word: an end of file alone means nothing. */
-	close_fd(&o->out_fd);
-	free(o);
-	leave(a);
-	return NULL;
-}
-
 static int
-start_thread(struct order *o, struct imgd_error **err)
+write_layer(void *ctx, uint32_t layer, struct order *o,
+    struct imgd_sink *sink, struct order_counts *ret, struct imgd_error **err)
 {
-	struct adopter *a = o->adopter;
-	pthread_attr_t attr;
-	pthread_t thread;
-	int r;
+	const struct adopter *a = ctx;
+	struct passing p = { o, sink, 0 };
+	struct imgd_sink counting = { sizeof(counting), &p, pass_tar };
+	int r = adopt_write_layer(a->found, layer, &counting, &ret->tar_bytes,
+	    err);
 
-	/* The engine orders no more at once than it said; one that has just
-	 * been told about may be on its way out. */
-	pthread_mutex_lock(&a->mutex);
-	while (a->n_threads >= a->max_threads)
-		pthread_cond_wait(&a->changed, &a->mutex);
-	a->n_threads++;
-	pthread_mutex_unlock(&a->mutex);
-	(void)pthread_attr_init(&attr);
-	(void)pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-	(void)pthread_attr_setstacksize(&attr, LAYER_STACK);
-	r = pthread_create(&thread, &attr, layer_thread, o);
-	(void)pthread_attr_destroy(&attr);
-	if (r == 0)
-		return 0;
-	leave(a);
-	return imgd_error_set(err, r, "thread: %s", strerror(r));
-}
-
-static int
-take_order(struct adopter *a, struct message *m, struct imgd_error **err)
-{
-	struct order *o = calloc(1, sizeof(*o));
-	uint32_t i, n_urls;
-	int r;
-
-	if (o == NULL)
-		return imgd_error_set(err, ENOMEM, "out of memory");
-	o->adopter = a;
-	o->layer = message_get_u32(m);
-	(void)message_get_str(m);
-	(void)message_get_u64(m);
-	(void)message_get_str(m);
-	n_urls = message_get_u32(m);
-	for (i = 0; i < n_urls && !m->is_bad; i++)
-		(void)message_get_str(m);
-	o->out_fd = message_get_fd(m);
-	/* No file: there is no blob to keep. */
-	if (message_get_u32(m) != 0 || o->layer >= a->found->n_layers)
-		m->is_bad = true;
-	r = message_end(m, err);
-	if (r >= 0)
-		r = start_thread(o, err);
-	if (r < 0) {
-		close_fd(&o->out_fd);
-		free(o);
-	}
+	ret->blob_bytes = ret->tar_bytes;
 	return r;
 }
 
-static int
-serve_orders(struct adopter *a, struct imgd_error **err)
-{
-	for (;;) {
-		cleanup(message_done) struct message m;
-		int r;
-
-		message_init(&m, 0);
-		r = message_recv(a->sock, PROTOCOL_MAX_BYTES, &m, err);
-		if (r <= 0)
-			return r;
-		if (m.type != PULLER_FETCH)
-			return imgd_error_set(err, IMGD_E_PROTOCOL,
-			    "unexpected message %u", (unsigned int)m.type);
-		r = take_order(a, &m, err);
-		if (r < 0)
-			return r;
-	}
-}
+static const struct orders_ops ops = { .write_layer = write_layer };
 
 /* ---- layers on devices ---- */
 
@@ -287,7 +133,7 @@ send_doc(struct adopter *a, uint32_t kind, const char *digest,
 	message_put_str(&m, "");
 	message_put_str(&m, digest);
 	message_put_bytes(&m, data, len);
-	return tell(a, &m, err);
+	return orders_tell(&a->orders, &m, err);
 }
 
 /* Whether the manifest is that of this very config: others, as images of old
@@ -315,7 +161,7 @@ send_resolved(struct adopter *a, struct imgd_error **err)
 
 	message_init(&m, PULLER_RESOLVED);
 	message_put_str(&m, "");
-	return tell(a, &m, err);
+	return orders_tell(&a->orders, &m, err);
 }
 
 static int
@@ -343,7 +189,7 @@ send_image(struct adopter *a, struct imgd_error **err)
 	message_put_u32(&m, (uint32_t)f->n_layers);
 	for (i = 0; i < f->n_layers; i++)
 		message_put_u64(&m, 0);
-	r = tell(a, &m, err);
+	r = orders_tell(&a->orders, &m, err);
 	return r < 0 ? r : send_resolved(a, err);
 }
 
@@ -357,7 +203,7 @@ send_name(struct adopter *a, const char *name, struct imgd_error **err)
 
 	message_init(&m, ADOPT_NAME);
 	message_put_bytes(&m, name, strnlen(name, LIMIT_REF_BYTES + 1));
-	return tell(a, &m, err);
+	return orders_tell(&a->orders, &m, err);
 }
 
 static int
@@ -376,7 +222,7 @@ send_list(struct adopter *a, struct imgd_error **err)
 		message_put_str(&m, img->id);
 		message_put_str(&m, img->driver);
 		message_put_u32(&m, img->is_step);
-		r = tell(a, &m, err);
+		r = orders_tell(&a->orders, &m, err);
 		for (k = 0; r >= 0 && k < img->n_names; k++)
 			r = send_name(a, img->names[k], err);
 	}
@@ -393,14 +239,14 @@ take_start(struct adopter *a, struct message *m, struct imgd_error **err)
 	if (m->type != ADOPT_START)
 		return imgd_error_set(err, IMGD_E_PROTOCOL,
 		    "unexpected message %u", (unsigned int)m->type);
-	a->max_threads = message_get_u32(m);
+	a->orders.max_threads = message_get_u32(m);
 	a->driver = strdup(message_get_str(m));
 	a->id = strdup(message_get_str(m));
 	has_mounter = message_get_u32(m) != 0;
 	a->dir_fd = message_get_fd(m);
 	if (has_mounter)
 		a->mounter_sock = message_get_fd(m);
-	if (a->max_threads < 1 || a->max_threads > MAX_THREADS)
+	if (a->orders.max_threads < 1 || a->orders.max_threads > ORDERS_MAX_THREADS)
 		m->is_bad = true;
 	if (a->driver == NULL || a->id == NULL)
 		return imgd_error_set(err, ENOMEM, "out of memory");
@@ -414,7 +260,7 @@ serve(struct adopter *a, struct imgd_error **err)
 	int r;
 
 	message_init(&m, 0);
-	r = message_recv(a->sock, PROTOCOL_MAX_BYTES, &m, err);
+	r = message_recv(a->orders.sock, PROTOCOL_MAX_BYTES, &m, err);
 	if (r <= 0)
 		return r;
 	r = take_start(a, &m, err);
@@ -431,14 +277,18 @@ serve(struct adopter *a, struct imgd_error **err)
 	if (a->id[0] == '\0')
 		return send_list(a, err);
 	r = send_image(a, err);
-	return r < 0 ? r : serve_orders(a, err);
+	if (r < 0)
+		return r;
+	a->orders.n_layers = a->found->n_layers;
+	return orders_serve(&a->orders, err);
 }
 
 int
 imgd_worker_main(int sock, unsigned int what)
 {
 	cleanup_error struct imgd_error *err = NULL;
-	struct adopter a = { .sock = sock, .dir_fd = -EBADF,
+	struct adopter a = { .orders = { .sock = sock, .ops = &ops },
+		.dir_fd = -EBADF,
 		.mounter_sock = -EBADF };
 	struct message m;
 
@@ -447,14 +297,13 @@ imgd_worker_main(int sock, unsigned int what)
 	(void)mallopt(M_ARENA_MAX, 1);
 	(void)mallopt(M_MMAP_THRESHOLD, 128 << 10);
 	(void)mallopt(M_TRIM_THRESHOLD, 128 << 10);
-	(void)pthread_mutex_init(&a.send_mutex, NULL);
+	a.orders.ctx = &a;
+	orders_init(&a.orders);
 	(void)pthread_mutex_init(&a.mounter_mutex, NULL);
-	(void)pthread_mutex_init(&a.mutex, NULL);
-	(void)pthread_cond_init(&a.changed, NULL);
 	if (serve(&a, &err) < 0) {
 		message_init(&m, PULLER_FAILED);
 		message_put_error(&m, err);
-		(void)tell(&a, &m, NULL);
+		(void)orders_tell(&a.orders, &m, NULL);
 		/* Threads may still run: leave without their teardown. */
 		_exit(1);
 	}

@@ -9,6 +9,7 @@
 #include "core/changes.h"
 #include "core/containers.h"
 #include "core/engine.h"
+#include "core/events.h"
 #include "core/job.h"
 #include "lib/cleanup.h"
 #include "lib/limits.h"
@@ -145,6 +146,7 @@ job_create(struct job *job, struct imgd_error **err)
 			    row.name, imgd_error_msg(why));
 		return r;
 	}
+	container_event(e, "create", &row);
 	strbuf_puts(&job->result, row.name);
 	return 0;
 }
@@ -203,7 +205,10 @@ job_rm(struct job *job, struct imgd_error **err)
 	/* Something reads it now: nothing was removed. */
 	if (r == -EBUSY)
 		(void)tagstore_container_ready(e->store->tags, row.key, NULL);
-	return r < 0 ? r : engine_reap(e, err);
+	if (r < 0)
+		return r;
+	container_event(e, "destroy", &row);
+	return engine_reap(e, err);
 }
 
 /* ---- diff ---- */
@@ -263,17 +268,16 @@ find_user(void *ctx, const struct container_row *row)
 }
 
 int
-containers_check_unused(struct engine *e, const char *image,
-    const char *driver, struct imgd_error **err)
+containers_find_user(struct engine *e, const char *image, const char *driver,
+    char **ret_name, struct imgd_error **err)
 {
 	struct users u = { image, driver, NULL };
 	int r = tagstore_containers(e->store->tags, find_user, &u, err);
 
-	if (r >= 0 && u.name != NULL)
-		r = imgd_error_set(err, IMGD_E_CONFLICT,
-		    "image is being used by container %s (imgd rm removes it)",
-		    u.name);
-	free(u.name);
+	if (r >= 0)
+		*ret_name = u.name;
+	else
+		free(u.name);
 	return r;
 }
 

@@ -11,9 +11,9 @@ struct engine;
 /* Remove what an earlier engine left half-made or half-removed. */
 int containers_recover(struct engine *e, struct imgd_error **err);
 
-/* -IMGD_E_CONFLICT if a container is based on the image (its id) in driver
- * (NULL: in any). */
-int containers_check_unused(struct engine *e, const char *image,
-    const char *driver, struct imgd_error **err);
+/* The name of a container that is based on the image (its id) in driver (NULL:
+ * in any), malloc'ed; NULL if there is none. */
+int containers_find_user(struct engine *e, const char *image,
+    const char *driver, char **ret_name, struct imgd_error **err);
 
 #endif

@@ -15,6 +15,7 @@
 #include "core/containers.h"
 #include "core/door.h"
 #include "core/engine.h"
+#include "core/events.h"
 #include "core/exec.h"
 #include "core/lock.h"
 #include "core/mount.h"
@@ -370,6 +371,9 @@ start(struct engine *e, struct imgd_error **err)
 	const struct engine_options *o = e->options;
 	int r;
 
+	e->events = events_new();
+	if (e->events == NULL)
+		return imgd_error_set(err, ENOMEM, "out of memory");
 	r = store_open(o->root, o->config, /* is_readonly= */ false,
 	    &e->store, err);
 	if (r >= 0)
@@ -401,6 +405,7 @@ finish(struct engine *e)
 	/* Queued clients see the end of file and start over. */
 	close_fd(&e->listen_fd);
 	close_fd(&e->spawner_sock);
+	events_free(e->events);
 	store_close(e->store);
 	close_fd(&e->liveness[1]);
 	close_fd(&e->liveness[0]);

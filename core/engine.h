@@ -19,6 +19,7 @@
 #define ENGINE_IDLE_MS      250
 #define ENGINE_LOCK_WAIT_S  10
 
+struct events;
 struct pull;
 struct flight;
 struct exec_request;
@@ -58,6 +59,8 @@ struct engine {
 	int signal_fd;
 	int liveness[2];  /* workers hold the read end */
 	int workers_lock_fd; /* workers.lock, shared; for workers only */
+
+	struct events *events;
 
 	/* See engine_config(). */
 	_Atomic(const struct config *) config;

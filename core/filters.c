@@ -24,8 +24,8 @@ invalid(struct imgd_error **err)
 	return imgd_error_set(err, EINVAL, "invalid filter");
 }
 
-static int
-add(struct filters *f, const char *key, const char *value,
+int
+filters_add(struct filters *f, const char *key, const char *value,
     struct imgd_error **err)
 {
 	struct filter *items;
@@ -54,7 +54,7 @@ add_values(struct filters *f, const char *key, struct json_object *values,
 		json_object_object_foreach(values, value, unused) {
 			(void)unused;
 			if (r >= 0)
-				r = add(f, key, value, err);
+				r = filters_add(f, key, value, err);
 		}
 		return r;
 	}
@@ -64,7 +64,7 @@ add_values(struct filters *f, const char *key, struct json_object *values,
 		struct json_object *v = json_object_array_get_idx(values, i);
 
 		r = json_object_is_type(v, json_type_string)
-		    ? add(f, key, json_object_get_string(v), err)
+		    ? filters_add(f, key, json_object_get_string(v), err)
 		    : invalid(err);
 	}
 	return r;
@@ -73,6 +73,8 @@ add_values(struct filters *f, const char *key, struct json_object *values,
 static bool
 is_known(const char *const *known, const char *key)
 {
+	if (known == NULL)
+		return true;
 	for (; *known != NULL; known++)
 		if (strcmp(*known, key) == 0)
 			return true;

@@ -24,13 +24,17 @@ struct filters {
 /*
  * Parse the text of a filters parameter, which is hostile.
  *
- * json: NULL or "" is none.  known: keys that make sense, ended by NULL.
+ * json: NULL or "" is none.  known: keys that make sense, ended by NULL;
+ * NULL: any.
  * ret: zeroed before; release with filters_done().
  * -EINVAL: "invalid filter", "invalid filter 'KEY'".
  */
 int filters_parse(const char *json, const char *const *known,
     struct filters *ret, struct imgd_error **err);
 void filters_done(struct filters *f);
+/* One more value of a key. */
+int filters_add(struct filters *f, const char *key, const char *value,
+    struct imgd_error **err);
 
 bool filters_has(const struct filters *f, const char *key);
 /* Whether one of the key's values is value; true as well if it has none. */

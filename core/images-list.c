@@ -493,13 +493,17 @@ put_item(struct strbuf *sb, const struct list *l, const struct item *item)
 		put_labels(sb, item->labels);
 		strbuf_printf(sb,
 		    ",\"ParentId\":\"\",\"RepoDigests\":%s,\"RepoTags\":%s,"
-		    "\"SharedSize\":%jd,\"Size\":%ju,\"VirtualSize\":%ju}",
+		    "\"SharedSize\":%jd,\"Size\":%ju",
 		    is_none ? "[\"<none>@<none>\"]" : digests.data,
 		    is_none ? "[\"<none>:<none>\"]" : tags.data,
 		    l->query->wants_shared_size
 			? (intmax_t)item->shared_bytes
 			: -1,
-		    (uintmax_t)item->size_bytes, (uintmax_t)item->size_bytes);
+		    (uintmax_t)item->size_bytes);
+		if (l->query->wants_virtual_size)
+			strbuf_printf(sb, ",\"VirtualSize\":%ju",
+			    (uintmax_t)item->size_bytes);
+		strbuf_putc(sb, '}');
 	}
 	sb->is_failed = sb->is_failed || tags.is_failed || digests.is_failed;
 	strbuf_done(&tags);
@@ -555,8 +559,9 @@ images_list(struct store *s, const struct images_query *q, struct strbuf *ret,
 	int r;
 
 	if (s->tags != NULL && s->images_cache != NULL) {
-		if (asprintf(&key, "%d%d%s", q->wants_shared_size,
-			q->wants_none_names,
+		if (asprintf(&key, "%d%d%d%s\n%s", q->wants_shared_size,
+			q->wants_none_names, q->wants_virtual_size,
+			q->name != NULL ? q->name : "",
 			q->filters != NULL ? q->filters : "") < 0) {
 			key = NULL;
 			return imgd_error_set(err, ENOMEM, "out of memory");
@@ -570,6 +575,8 @@ images_list(struct store *s, const struct images_query *q, struct strbuf *ret,
 			return 0;
 	}
 	r = filters_parse(q->filters, known_filters, &l.filters, err);
+	if (r >= 0 && q->name != NULL)
+		r = filters_add(&l.filters, "reference", q->name, err);
 	if (r < 0)
 		return r;
 	if (s->tags == NULL) {
@@ -584,10 +591,15 @@ images_list(struct store *s, const struct images_query *q, struct strbuf *ret,
 int
 job_images(struct job *job, struct imgd_error **err)
 {
+	const char *text = job_getenv(job, "api-minor");
+	uint64_t minor = 0;
 	const struct images_query q = {
 		.filters = job_getenv(job, "filters"),
+		.name = job_getenv(job, "filter"),
 		.wants_shared_size = job_getenv(job, "shared-size") != NULL,
-		.wants_none_names = job_getenv(job, "none-names") != NULL,
+		.wants_none_names = text != NULL &&
+		    str_to_u64(text, UINT32_MAX, &minor) && minor < 43,
+		.wants_virtual_size = text == NULL || minor < 44,
 	};
 
 	return images_list(job->engine->store, &q, &job->result, err);

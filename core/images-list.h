@@ -14,8 +14,12 @@ struct images_query {
 	 * before, since, until, reference. */
 	const char *filters;
 	bool wants_shared_size; /* else SharedSize is -1 */
+	/* One more value of "reference", as clients before 1.41 gave it; NULL:
+	 * none. */
+	const char *name;
 	/* An image without names has "<none>:<none>", as before API 1.43. */
 	bool wants_none_names;
+	bool wants_virtual_size; /* as before API 1.44 */
 };
 
 /*

@@ -7,9 +7,11 @@
 
 #include "core/containers.h"
 #include "core/engine.h"
+#include "core/events.h"
 #include "core/images.h"
 #include "core/job.h"
 #include "lib/cleanup.h"
+#include "lib/digest.h"
 #include "lib/strbuf.h"
 #include "registry/reference.h"
 
@@ -18,7 +20,7 @@ job_tag(struct job *job, struct imgd_error **err)
 {
 	cleanup(reference_done) struct reference ref = REFERENCE_INIT;
 	cleanup(image_name_done) struct image_name source = { 0 };
-	cleanup_free char *id = NULL, *name = NULL;
+	cleanup_free char *id = NULL, *name = NULL, *shown = NULL;
 	struct engine *e = job->engine;
 	int r;
 
@@ -27,14 +29,16 @@ job_tag(struct job *job, struct imgd_error **err)
 		return r;
 	if (ref.digest != NULL)
 		return imgd_error_set(err, EINVAL,
-		    "%s: a tag cannot be a digest", job->args[1]);
+		    "refusing to create a tag with a digest reference");
 	name = reference_name(&ref);
-	if (name == NULL)
+	shown = reference_familiar(&ref);
+	if (name == NULL || shown == NULL)
 		return imgd_error_set(err, ENOMEM, "out of memory");
+	/* It would read as an image id. */
 	if (strcmp(ref.path, "library/sha256") == 0)
 		return imgd_error_set(err, EINVAL,
-		    "%s: a repository named sha256 would read as an image id",
-		    job->args[1]);
+		    "refusing to create an ambiguous tag using digest "
+		    "algorithm as name");
 	pthread_mutex_lock(&e->plan_mutex);
 	r = store_find_image(e->store, job->args[0], &id, &source, err);
 	if (r >= 0)
@@ -43,15 +47,71 @@ job_tag(struct job *job, struct imgd_error **err)
 						   : "",
 		    err);
 	pthread_mutex_unlock(&e->plan_mutex);
+	if (r >= 0)
+		image_event(e, "tag", id, shown, id);
 	return r;
 }
 
-/* ---- rmi ---- */
+/* ---- who needs an image ---- */
+
+struct mounted {
+	const char *image, *driver;
+	char *target;
+};
+
+static int
+find_mounted(void *ctx, const struct mount_row *row)
+{
+	struct mounted *m = ctx;
+
+	if (m->target == NULL && strcmp(row->image, m->image) == 0 &&
+	    (m->driver == NULL || strcmp(row->driver, m->driver) == 0) &&
+	    strcmp(row->kind, MOUNT_KIND_RW) != 0)
+		m->target = strdup(row->target);
+	return 0;
+}
+
+int
+image_find_user(struct engine *e, const char *image, const char *driver,
+    char **ret, struct imgd_error **err)
+{
+	struct mounted m = { image, driver, NULL };
+	cleanup_free char *target = NULL, *container = NULL;
+	char *user = NULL;
+	int r;
+
+	r = tagstore_mounts(e->store->tags, find_mounted, &m, err);
+	target = m.target;
+	if (r >= 0 && target == NULL)
+		r = containers_find_user(e, image, driver, &container, err);
+	if (r < 0)
+		return r;
+	if ((target != NULL || container != NULL) &&
+	    asprintf(&user, "%s %s", target != NULL ? "mount" : "container",
+		target != NULL ? target : container) < 0)
+		return imgd_error_set(err, ENOMEM, "out of memory");
+	*ret = user;
+	return 0;
+}
+
+int
+image_check_unused(struct engine *e, const char *image, const char *driver,
+    struct imgd_error **err)
+{
+	cleanup_free char *user = NULL;
+	int r = image_find_user(e, image, driver, &user, err);
+
+	return r < 0 || user == NULL
+	    ? r
+	    : imgd_error_set(err, IMGD_E_CONFLICT,
+		  "image is being used by %s", user);
+}
+
+/* ---- removal ---- */
 
 struct names {
 	struct image_name *items;
 	size_t n, n_tags;
-	bool has_two_repositories;
 };
 
 static int
@@ -74,8 +134,6 @@ gather_name(void *ctx, const struct image_name *n)
 	    to->manifest_digest == NULL)
 		return -ENOMEM;
 	names->n_tags += n->tag[0] != '\0';
-	if (strcmp(items[0].repository, to->repository) != 0)
-		names->has_two_repositories = true;
 	return 0;
 }
 
@@ -87,101 +145,256 @@ names_done(struct names *names)
 	free(names->items);
 }
 
-/* Print "WHAT: text" as one object of the output stream. */
-static void
-output_pair(struct job *job, const char *what, const char *text)
+/* One tag at most, and nothing but digests of one repository with it. */
+static bool
+is_single(const struct names *names)
 {
-	struct strbuf sb = STRBUF_INIT;
+	size_t i;
 
-	strbuf_printf(&sb, "{\"%s\":", what);
-	strbuf_json(&sb, text);
-	strbuf_putc(&sb, '}');
-	if (!sb.is_failed)
-		job_output(job, sb.data);
-	strbuf_done(&sb);
+	/* Tags come first. */
+	for (i = 1; i < names->n; i++)
+		if (names->items[i].tag[0] != '\0' ||
+		    strcmp(names->items[i].repository,
+			names->items[0].repository) != 0)
+			return false;
+	return true;
+}
+
+/* One record of what was done. */
+static void
+record(struct removal *rm, const char *what, const char *text)
+{
+	size_t start = rm->records.len;
+
+	if (start > 0)
+		strbuf_putc(&rm->records, ',');
+	start = rm->records.len;
+	strbuf_printf(&rm->records, "{\"%s\":", what);
+	strbuf_json(&rm->records, text);
+	strbuf_putc(&rm->records, '}');
+	if (!rm->records.is_failed && rm->job != NULL)
+		job_output(rm->job, rm->records.data + start);
 }
 
 static void
-output_untagged(struct job *job, const struct image_name *n)
+record_untagged(struct removal *rm, const char *id, const char *labels,
+    const struct image_name *n)
 {
+	const char *const attributes[][2] = { { "name", id } };
+
 	cleanup(reference_done) struct reference ref = REFERENCE_INIT;
 	cleanup_free char *full = NULL, *familiar = NULL;
+	bool is_tag = n->tag[0] != '\0';
 
-	if (asprintf(&full, "%s%s%s", n->repository,
-		n->tag[0] != '\0' ? ":" : "@",
-		n->tag[0] != '\0' ? n->tag : n->manifest_digest) < 0)
+	if (asprintf(&full, "%s%c%s", n->repository, is_tag ? ':' : '@',
+		is_tag ? n->tag : n->manifest_digest) < 0) {
+		full = NULL;
 		return;
+	}
 	if (reference_parse(full, 0, &ref, NULL) >= 0)
 		familiar = reference_familiar(&ref);
-	output_pair(job, "Untagged", familiar != NULL ? familiar : full);
+	record(rm, "Untagged", familiar != NULL ? familiar : full);
+	engine_event(rm->engine, "image", "untag", id, labels, attributes, 1);
 }
 
-struct mounted {
-	const char *image, *driver;
-	char *target;
+struct dying {
+	struct strbuf keys, chains; /* 65 and DIGEST_STR_SIZE bytes each */
+	uint64_t bytes;
 };
 
 static int
-find_mounted(void *ctx, const struct mount_row *row)
+note_dying(void *ctx, const struct layer_row *row)
 {
-	struct mounted *m = ctx;
+	struct dying *d = ctx;
+	char chain[DIGEST_STR_SIZE] = "";
 
-	if (m->target == NULL && strcmp(row->image, m->image) == 0 &&
-	    (m->driver == NULL || strcmp(row->driver, m->driver) == 0) &&
-	    strcmp(row->kind, MOUNT_KIND_RW) != 0)
-		m->target = strdup(row->target);
+	if (strlen(row->key) != 64)
+		return 0;
+	(void)snprintf(chain, sizeof(chain), "%s", row->chain_id);
+	strbuf_append(&d->keys, row->key, 65);
+	strbuf_append(&d->chains, chain, sizeof(chain));
+	d->bytes += row->size_bytes;
+	return 0;
+}
+
+/* Layers of any image that are on their way out: the top first. */
+static int
+gather_dying(struct engine *e, struct dying *d, struct imgd_error **err)
+{
+	return tagstore_layers(e->store->tags, NULL, "dying", note_dying, d,
+	    err);
+}
+
+static void
+dying_done(struct dying *d)
+{
+	strbuf_done(&d->keys);
+	strbuf_done(&d->chains);
+}
+
+static bool
+is_among(const struct strbuf *sb, size_t n_bytes, size_t size,
+    const char *s)
+{
+	size_t pos;
+
+	for (pos = 0; pos < n_bytes; pos += size)
+		if (strcmp(sb->data + pos, s) == 0)
+			return true;
+	return false;
+}
+
+/* Tell of the layers that die with the image, once each whatever the number of
+ * drivers. */
+static int
+record_layers(struct removal *rm, const struct dying *before,
+    struct imgd_error **err)
+{
+	cleanup(dying_done) struct dying now = { STRBUF_INIT, STRBUF_INIT, 0 };
+	size_t i, n;
+	int r = gather_dying(rm->engine, &now, err);
+
+	if (r < 0)
+		return r;
+	if (now.keys.is_failed || now.chains.is_failed)
+		return imgd_error_set(err, ENOMEM, "out of memory");
+	n = now.keys.len / 65;
+	for (i = 0; i < n; i++) {
+		const char *chain = now.chains.data + i * DIGEST_STR_SIZE;
+
+		if (chain[0] != '\0' &&
+		    !is_among(&before->keys, before->keys.len, 65,
+			now.keys.data + i * 65) &&
+		    !is_among(&now.chains, i * DIGEST_STR_SIZE,
+			DIGEST_STR_SIZE, chain))
+			record(rm, "Deleted", chain);
+	}
+	rm->bytes += now.bytes - before->bytes;
 	return 0;
 }
 
 int
-image_check_unused(struct engine *e, const char *image, const char *driver,
+image_remove(struct removal *rm, const char *id, const char *driver,
     struct imgd_error **err)
 {
-	struct mounted m = { image, driver, NULL };
-	int r = tagstore_mounts(e->store->tags, find_mounted, &m, err);
-
-	if (r >= 0 && m.target != NULL)
-		r = imgd_error_set(err, IMGD_E_CONFLICT,
-		    "image is mounted at %s", m.target);
-	free(m.target);
-	return r < 0 ? r
-		     : containers_check_unused(e, image, driver, err);
-}
-
-/* Remove the image from one driver or all, with what it then no longer has:
- * its names and the layers that nothing else needs. */
-static int
-delete_image(struct job *job, const char *id, const char *driver,
-    const struct names *names, struct imgd_error **err)
-{
-	struct engine *e = job->engine;
+	cleanup(dying_done) struct dying before = { STRBUF_INIT, STRBUF_INIT,
+		0 };
+	cleanup(names_done) struct names names = { 0 };
+	struct engine *e = rm->engine;
+	cleanup_free char *labels = event_labels(e, id);
+	const char *const attributes[][2] = { { "name", id } };
 	bool is_gone = false;
 	size_t i;
 	int r;
 
-	r = tagstore_image_remove(e->store->tags, id, driver, &is_gone, err);
+	r = tagstore_names(e->store->tags, id, gather_name, &names, err);
+	if (r == -ENOMEM)
+		return imgd_error_set(err, ENOMEM, "out of memory");
+	if (r >= 0)
+		r = gather_dying(e, &before, err);
+	if (r >= 0)
+		r = tagstore_image_remove(e->store->tags, id, driver,
+		    &is_gone, err);
 	if (r < 0)
 		return r;
 	if (!is_gone) {
-		output_pair(job, "Dropped", driver);
+		record(rm, "Dropped", driver);
 		return 0;
 	}
+	for (i = 0; i < names.n; i++)
+		record_untagged(rm, id, labels, &names.items[i]);
+	record(rm, "Deleted", id);
+	engine_event(e, "image", "delete", id, labels, attributes, 1);
+	return record_layers(rm, &before, err);
+}
+
+/* ---- rmi ---- */
+
+/* Take the name away, and the digests of its repository with its last tag
+ * there.  Returns how many the image had that are gone. */
+static int
+untag(struct removal *rm, const char *id, const struct image_name *row,
+    const struct names *names, struct imgd_error **err)
+{
+	cleanup_free char *labels = event_labels(rm->engine, id);
+	bool is_tag = row->tag[0] != '\0', is_last = is_tag;
+	int n = 1, r;
+	size_t i;
+
 	for (i = 0; i < names->n; i++)
-		output_untagged(job, &names->items[i]);
-	output_pair(job, "Deleted", id);
-	return 0;
+		if (names->items[i].tag[0] != '\0' &&
+		    strcmp(names->items[i].tag, row->tag) != 0 &&
+		    strcmp(names->items[i].repository, row->repository) == 0)
+			is_last = false;
+	r = tagstore_untag(rm->engine->store->tags, row->repository, row->tag,
+	    is_tag ? NULL : row->manifest_digest, err);
+	if (r < 0)
+		return r;
+	record_untagged(rm, id, labels, row);
+	for (i = 0; i < names->n && is_last; i++) {
+		if (names->items[i].tag[0] != '\0' ||
+		    strcmp(names->items[i].repository, row->repository) != 0)
+			continue;
+		record_untagged(rm, id, labels, &names->items[i]);
+		n++;
+	}
+	return n;
+}
+
+/* By a name: it goes; the image goes with its last one, unless somebody uses
+ * it: then it stays without a name, if that was forced. */
+static int
+rmi_by_name(struct removal *rm, const char *typed, const char *id,
+    const struct image_name *row, const struct names *names, bool is_forced,
+    struct imgd_error **err)
+{
+	cleanup_free char *user = NULL;
+	int r;
+
+	r = image_find_user(rm->engine, id, NULL, &user, err);
+	if (r < 0)
+		return r;
+	if (user != NULL && !is_forced && is_single(names))
+		return imgd_error_set(err, IMGD_E_CONFLICT,
+		    "conflict: unable to remove repository reference \"%s\" "
+		    "(must force) - %s is using its referenced image %.12s",
+		    typed, user, digest_hex(id));
+	r = untag(rm, id, row, names, err);
+	if (r < 0 || (size_t)r < names->n || user != NULL)
+		return r;
+	return image_remove(rm, id, NULL, err);
 }
 
 static int
-rmi_locked(struct job *job, const char *typed, const char *driver,
-    struct imgd_error **err)
+rmi_by_id(struct removal *rm, const char *id, const char *driver,
+    const struct names *names, bool is_forced, struct imgd_error **err)
+{
+	cleanup_error struct imgd_error *why = NULL;
+	int r = image_check_unused(rm->engine, id, driver, &why);
+
+	if (r == -IMGD_E_CONFLICT)
+		return imgd_error_set(err, IMGD_E_CONFLICT,
+		    "conflict: unable to delete %.12s (cannot be forced) - "
+		    "%s",
+		    digest_hex(id), imgd_error_msg(why));
+	if (r < 0)
+		return imgd_error_set(err, -r, "%s", imgd_error_msg(why));
+	if (!is_forced && driver == NULL && !is_single(names))
+		return imgd_error_set(err, IMGD_E_CONFLICT,
+		    "conflict: unable to delete %.12s (must be forced) - "
+		    "image is referenced in multiple repositories",
+		    digest_hex(id));
+	return image_remove(rm, id, driver, err);
+}
+
+static int
+rmi_locked(struct removal *rm, const char *typed, const char *driver,
+    bool is_forced, struct imgd_error **err)
 {
 	cleanup(image_name_done) struct image_name row = { 0 };
 	cleanup(names_done) struct names names = { 0 };
-	cleanup_error struct imgd_error *why = NULL;
-	struct engine *e = job->engine;
+	struct engine *e = rm->engine;
 	cleanup_free char *id = NULL;
-	bool is_forced = job_getenv(job, "force") != NULL, is_last;
 	int r;
 
 	r = store_find_image(e->store, typed, &id, &row, err);
@@ -192,39 +405,21 @@ rmi_locked(struct job *job, const char *typed, const char *driver,
 		return imgd_error_set(err, ENOMEM, "out of memory");
 	if (r < 0)
 		return r;
-	/* With its last tag an image goes; digest names do not hold it. */
-	is_last = row.repository == NULL || driver != NULL ||
-	    (row.tag[0] != '\0' ? names.n_tags <= 1
-				: names.n_tags == 0 && names.n <= 1);
-	if (!is_last) {
-		r = tagstore_untag(e->store->tags, row.repository, row.tag,
-		    row.tag[0] != '\0' ? NULL : row.manifest_digest, err);
-		if (r >= 0)
-			output_untagged(job, &row);
-		return r;
-	}
-	if (row.repository == NULL && names.has_two_repositories &&
-	    !is_forced && driver == NULL)
-		return imgd_error_set(err, IMGD_E_CONFLICT,
-		    "conflict: unable to delete %s (must be forced) - image "
-		    "is referenced in multiple repositories",
-		    typed);
-	r = image_check_unused(e, id, driver, &why);
-	if (r == -IMGD_E_CONFLICT)
-		return imgd_error_set(err, IMGD_E_CONFLICT,
-		    "conflict: unable to delete %s - %s", typed,
-		    imgd_error_msg(why));
-	if (r < 0)
-		return imgd_error_set(err, -r, "%s", imgd_error_msg(why));
-	return delete_image(job, id, driver, &names, err);
+	if (row.repository != NULL && driver == NULL)
+		return rmi_by_name(rm, typed, id, &row, &names, is_forced,
+		    err);
+	return rmi_by_id(rm, id, driver, &names, is_forced, err);
 }
 
 int
 job_rmi(struct job *job, struct imgd_error **err)
 {
 	cleanup(driver_info_done) struct driver_info info = { 0 };
-	const char *driver = job_getenv(job, "driver");
 	struct engine *e = job->engine;
+	struct removal rm = { .engine = e, .job = job,
+		.records = STRBUF_INIT };
+	const char *driver = job_getenv(job, "driver");
+	bool is_forced = job_getenv(job, "force") != NULL;
 	size_t i;
 	int r = 0;
 
@@ -236,9 +431,12 @@ job_rmi(struct job *job, struct imgd_error **err)
 	}
 	for (i = 0; i < job->n_args && r >= 0; i++) {
 		pthread_mutex_lock(&e->plan_mutex);
-		r = rmi_locked(job, job->args[i], driver, err);
+		r = rmi_locked(&rm, job->args[i], driver, is_forced, err);
 		pthread_mutex_unlock(&e->plan_mutex);
 	}
+	strbuf_printf(&job->result, "[%s]",
+	    rm.records.data != NULL ? rm.records.data : "");
+	strbuf_done(&rm.records);
 	if (r >= 0)
 		return engine_reap(e, err);
 	(void)engine_reap(e, NULL);

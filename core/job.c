@@ -17,6 +17,7 @@ const struct job_type job_types[] = {
 	{ "login", job_login, 1, 1 },
 	{ "search", job_search, 2, 2 },
 	{ "images", job_images, 0, 0 },
+	{ "events", job_events, 0, 0 },
 	{ "push", job_push, 1, 1 },
 	{ "info", job_info, 0, 0 },
 	{ "inspect", job_inspect, 1, 1 },
@@ -31,6 +32,10 @@ const struct job_type job_types[] = {
 	{ "fsck", job_fsck, 0, 0 },
 	{ "migrate", job_migrate, 0, JOB_MAX_ARGS },
 	{ "adopt", job_adopt, 1, JOB_MAX_ARGS },
+	{ "load", job_load, 0, 0 },
+	{ "save", job_save, 1, JOB_MAX_ARGS },
+	{ "import", job_import, 1, 2 },
+	{ "export", job_export, 1, 1 },
 	{ NULL, NULL, 0, 0 },
 };
 

@@ -97,8 +97,9 @@ struct job_type {
 /* The engine's table of jobs, ended by a NULL name. */
 extern const struct job_type job_types[];
 
-job_handler job_adopt, job_create, job_diff, job_fsck, job_history,
-    job_images, job_info, job_inspect, job_login, job_migrate, job_mount,
-    job_pull, job_push, job_rm, job_rmi, job_search, job_tag, job_umount;
+job_handler job_adopt, job_create, job_diff, job_events, job_export,
+    job_fsck, job_history, job_images, job_import, job_info, job_inspect,
+    job_load, job_login, job_migrate, job_mount, job_pull, job_push, job_rm,
+    job_rmi, job_save, job_search, job_tag, job_umount;
 
 #endif

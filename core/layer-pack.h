@@ -2,6 +2,10 @@
 #ifndef CORE_LAYER_PACK_H
 #define CORE_LAYER_PACK_H
 
+#include <errno.h>
+#include <pthread.h>
+#include <stdbool.h>
+
 #include "core/engine.h"
 #include "lib/digest.h"
 
@@ -15,5 +19,32 @@
  */
 int layer_pack(struct engine *e, struct driver *d, const char *key,
     int out_fd, char ret_diff_id[DIGEST_STR_SIZE], struct imgd_error **err);
+
+/* A packer at work beside the caller, who reads what it writes. */
+struct packing {
+	struct engine *engine;
+	struct driver *driver;
+	const char *key; /* borrowed */
+	bool is_tree;
+	pthread_t thread;
+	bool is_running;
+	int out_fd;
+	char diff_id[DIGEST_STR_SIZE];
+	int result;
+	struct imgd_error *error;
+};
+
+#define PACKING_INIT { .out_fd = -EBADF }
+
+/* Start one; *ret_fd is where to read the tar, the caller's.
+ * is_tree: not the layer, but the tree as it is; its diff_id is "". */
+int packing_start(struct packing *k, struct engine *e, struct driver *d,
+    const char *key, bool is_tree, int *ret_fd, struct imgd_error **err);
+/* Its end has been read: what it failed with, or -IMGD_E_DIGEST if the tar was
+ * not that of diff_id. */
+int packing_wait(struct packing *k, const char *diff_id,
+    struct imgd_error **err);
+/* Wait for one whose reader is gone, and release what it has. */
+void packing_done(struct packing *k);
 
 #endif

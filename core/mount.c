@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "core/engine.h"
+#include "core/events.h"
 #include "core/job.h"
 #include "core/lock.h"
 #include "core/mount.h"
@@ -81,12 +82,22 @@ dir_clone(const char *path, int *ret_fd, struct imgd_error **err)
 {
 	cleanup_close int dir_fd = open(path,
 	    O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	int fd;
 
 	if (dir_fd < 0)
 		return imgd_error_set(err, errno, "%s", strerror(errno));
-	fd = clone_below(dir_fd);
-	*ret_fd = fd >= 0 ? fd : take_fd(&dir_fd);
+	return dir_clone_fd(dir_fd, ret_fd, err);
+}
+
+int
+dir_clone_fd(int dir_fd, int *ret_fd, struct imgd_error **err)
+{
+	int fd = clone_below(dir_fd);
+
+	if (fd < 0)
+		fd = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0)
+		return imgd_error_set(err, errno, "%s", strerror(errno));
+	*ret_fd = fd;
 	return 0;
 }
 
@@ -319,6 +330,21 @@ mount_tree(struct engine *e, const struct mount_plan *p,
 	return r;
 }
 
+/* A mount's actor is the image, or the container. */
+static void
+event(struct engine *e, const char *action, const char *kind,
+    const char *image, const char *key, const char *reference,
+    const char *driver, const char *target)
+{
+	bool is_rw = strcmp(kind, MOUNT_KIND_RW) == 0;
+	cleanup_free char *labels = event_labels(e, image);
+	const char *const attributes[][2] = { { "name", reference },
+		{ "driver", driver }, { "destination", target } };
+
+	engine_event(e, is_rw ? "container" : "image", action,
+	    is_rw ? key : image, labels, attributes, 3);
+}
+
 int
 job_mount(struct job *job, struct imgd_error **err)
 {
@@ -341,6 +367,8 @@ job_mount(struct job *job, struct imgd_error **err)
 			return r;
 		}
 	}
+	event(e, "mount", p.kind, p.image, p.key, job->args[0], p.driver,
+	    p.target);
 	strbuf_puts(&job->result, p.target);
 	return 0;
 }
@@ -479,6 +507,9 @@ job_umount(struct job *job, struct imgd_error **err)
 		r = tagstore_mount_gone(e->store->tags, s.row.target, err);
 		pthread_mutex_unlock(&e->plan_mutex);
 	}
+	if (r >= 0)
+		event(e, "unmount", s.row.kind, s.row.image, s.row.key,
+		    s.row.reference, s.row.driver, s.row.target);
 	mount_row_done(&s.row);
 	return r < 0 ? r : engine_reap(e, err);
 }

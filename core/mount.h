@@ -26,5 +26,7 @@ int tree_clone(const char *path, int *ret_fd, struct imgd_error **err);
  * copy cannot be had, the directory itself.
  */
 int dir_clone(const char *path, int *ret_fd, struct imgd_error **err);
+/* The like of a directory that is open. */
+int dir_clone_fd(int dir_fd, int *ret_fd, struct imgd_error **err);
 
 #endif

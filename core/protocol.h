@@ -184,6 +184,26 @@ enum {
 	MOUNTER_FAILED
 };
 
+/* ---- engine and loader, which is a pull's source for one image ---- */
+enum {
+	/* engine, first: u32 LOADER_*, u32 layers at once, u32 index of the
+	 * image, u64 most bytes of a copy, str platform; fds: archive, and for
+	 * a list a scratch file */
+	LOADER_START = 450,
+	/* loader: str id ("": an old image without), u32 whether it has a
+	 * manifest */
+	LOADER_IMAGE,
+	/* loader: str, a name of the image before, as it is written there */
+	LOADER_NAME,
+	/* loader: u32 whether the archive is in the scratch file now; the list
+	 * is complete */
+	LOADER_LISTED
+};
+#define LOADER_LIST 1u
+#define LOADER_PULL 2u
+/* The archive is a tar of a root filesystem: one layer, as a legacy image. */
+#define LOADER_IMPORT 3u
+
 /* ---- engine and unpacker ---- */
 enum {
 	/* worker, first */
@@ -207,7 +227,10 @@ enum {
 	/* engine: fds: tree, recipe, output */
 	PACK_START,
 	/* packer: str diff_id */
-	PACK_DONE
+	PACK_DONE,
+	/* engine: fds: tree, output; no layer, but the tree as it is.  Done
+	 * with a PACK_DONE whose diff_id is "" */
+	PACK_TREE
 };
 
 #endif

@@ -469,13 +469,29 @@ ask_config(struct pull *p, struct imgd_error **err)
 }
 
 static int
+check_diff_ids(struct pull *p, struct imgd_error **err)
+{
+	size_t i;
+
+	for (i = 0; i < p->n_layers && p->config->n_diff_ids == p->n_layers &&
+	     strcmp(p->config->diff_ids[i], p->layers[i].diff_id) == 0;
+	     i++)
+		;
+	return i == p->n_layers
+	    ? 0
+	    : imgd_error_set(err, IMGD_E_PROTOCOL,
+		  "%s: the config names other layers than have come",
+		  p->source->name);
+}
+
+static int
 take_config(struct pull *p, struct message *m, struct imgd_error **err)
 {
 	char digest[DIGEST_STR_SIZE];
 	uint32_t kind = message_get_u32(m);
 	const char *claimed;
 	const void *data;
-	size_t len, i;
+	size_t len;
 	int r;
 
 	(void)message_get_str(m);
@@ -491,17 +507,23 @@ take_config(struct pull *p, struct message *m, struct imgd_error **err)
 		    "%s: unexpected document %s", p->source->name, digest);
 	if (r >= 0)
 		r = pull_take_config(p, digest, data, len, err);
-	if (r < 0)
-		return r;
-	for (i = 0; i < p->n_layers && p->config->n_diff_ids == p->n_layers &&
-	     strcmp(p->config->diff_ids[i], p->layers[i].diff_id) == 0;
-	     i++)
-		;
-	return i == p->n_layers
-	    ? 0
-	    : imgd_error_set(err, IMGD_E_PROTOCOL,
-		  "%s: the config names other layers than have come",
-		  p->source->name);
+	return r < 0 ? r : check_diff_ids(p, err);
+}
+
+/* The config is not the source's: make it. */
+static int
+own_config(struct pull *p, struct imgd_error **err)
+{
+	char digest[DIGEST_STR_SIZE];
+	cleanup_free char *config = NULL;
+	int r;
+
+	r = p->source->make_config(p, &config, err);
+	if (r >= 0)
+		r = digest_of(config, strlen(config), digest, err);
+	if (r >= 0)
+		r = pull_take_config(p, digest, config, strlen(config), err);
+	return r < 0 ? r : check_diff_ids(p, err);
 }
 
 static int
@@ -543,9 +565,11 @@ int
 legacy_finish_image(struct pull *p, struct imgd_error **err)
 {
 	size_t i;
-	int r = ask_config(p, err);
+	int r;
 
-	if (r >= 0)
+	if (p->source->make_config != NULL)
+		r = own_config(p, err);
+	else if ((r = ask_config(p, err)) >= 0)
 		r = hear_config(p, err);
 	for (i = 0; r >= 0 && i < p->n_layers; i++)
 		r = pull_add_image_layer(p, &p->layers[i], err);

@@ -5,7 +5,6 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/statvfs.h>
 
 #include "core/protocol.h"
 #include "core/pull.h"
@@ -13,9 +12,6 @@
 #include "lib/message.h"
 #include "lib/strbuf.h"
 #include "registry/session.h"
-
-/* Left free for the database and everybody else. */
-#define RESERVE_BYTES (16u << 20)
 
 /* What the next document must be. */
 struct expectation {
@@ -468,23 +464,17 @@ int
 pull_check_room(struct pull *p, uint64_t need, uint64_t *ret,
     struct imgd_error **err)
 {
-	struct statvfs vfs;
-	uint64_t have;
+	int r = store_room(p->engine->store, ret, err);
 
-	if (fstatvfs(p->engine->store->root_fd, &vfs) < 0)
-		return imgd_error_set(err, errno, "%s: %s",
-		    p->engine->store->root, strerror(errno));
-	have = (uint64_t)vfs.f_bavail * vfs.f_frsize;
-	*ret = have > RESERVE_BYTES ? have - RESERVE_BYTES : 0;
-	if (need > *ret) {
+	if (r >= 0 && need > *ret) {
 		char a[32], b[32];
 
 		return imgd_error_set(err, ENOSPC,
 		    "%s: no space: the image needs at least %s, %s are free",
-		    p->engine->store->root, str_size(need + RESERVE_BYTES, a),
-		    str_size(have, b));
+		    p->engine->store->root, str_size(need + STORE_RESERVE_BYTES, a),
+		    str_size(*ret > 0 ? *ret + STORE_RESERVE_BYTES : 0, b));
 	}
-	return 0;
+	return r;
 }
 
 /* A layer is at least about as large unpacked as packed. */

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/events.h"
 #include "core/job.h"
 #include "core/protocol.h"
 #include "core/pull.h"
@@ -239,6 +240,7 @@ pull_one(struct job *job, const struct reference *ref, struct imgd_error **err)
 	if (r < 0)
 		return r;
 	say_result(job, p);
+	transfer_event(job->engine, "pull", ref);
 	canonical = reference_canonical(ref);
 	job->result.len = 0;
 	strbuf_puts(&job->result, canonical != NULL ? canonical : "");

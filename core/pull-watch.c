@@ -165,6 +165,8 @@ send_gathered(struct watch *w, const struct strbuf *out)
 {
 	size_t pos = 0;
 
+	if (job_getenv(w->job, "quiet") != NULL)
+		return;
 	while (!out->is_failed && pos < out->len) {
 		job_output(w->job, out->data + pos);
 		pos += strlen(out->data + pos) + 1;

@@ -114,6 +114,10 @@ struct pull_source {
 
 	/* It is known what is pulled; NULL: nothing to say. */
 	void (*resolved)(struct pull *p);
+	/* Make the config of a legacy image when its layers are known; NULL:
+	 * the source is asked.  *ret is malloc'ed. */
+	int (*make_config)(struct pull *p, char **ret,
+	    struct imgd_error **err);
 	/* Start it: fill source_sock and, for a process, source_pidfd. */
 	int (*start)(struct pull *p, struct imgd_error **err);
 	/* Its socket is closed and its process killed: wait for the rest.
@@ -274,7 +278,7 @@ int pull_take_retrying(struct pull *p, struct message *m,
 /* "layer 0123456789ab" for messages; in buf. */
 const char *pull_layer_label(const struct pull *p, size_t index,
     char buf[32]);
-/* Show the pull to the job's client until it ends (0), or until the client
+/* Show the pull to the job's client, unless its variable quiet is set, until it ends (0), or until the client
  * leaves or the engine ends (-ECANCELED). */
 int pull_watch(struct job *job, struct pull *p, struct imgd_error **err);
 

@@ -2,12 +2,9 @@
 #include "config.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
-#include "core/layer-pack.h"
 #include "core/protocol.h"
 #include "core/push.h"
 #include "lib/cleanup.h"
@@ -145,62 +142,6 @@ take_found(struct push *p, size_t i, struct message *m,
 	return 0;
 }
 
-/* ---- packing beside the upload ---- */
-
-/* A packer at work, on a thread that waits for it. */
-struct packing {
-	struct push *push;
-	size_t layer;
-	pthread_t thread;
-	bool is_running;
-	int out_fd;
-	char diff_id[DIGEST_STR_SIZE];
-	int result;
-	struct imgd_error *error;
-};
-
-static void *
-pack_thread(void *arg)
-{
-	struct packing *k = arg;
-
-	k->result = layer_pack(k->push->engine, k->push->driver,
-	    k->push->layers[k->layer].key, k->out_fd, k->diff_id, &k->error);
-	close_fd(&k->out_fd);
-	return NULL;
-}
-
-static void
-pack_wait(struct packing *k)
-{
-	if (k->is_running)
-		(void)pthread_join(k->thread, NULL);
-	k->is_running = false;
-}
-
-/* Begin to write the layer's tar; *ret_fd is where to read it. */
-static int
-pack_start(struct packing *k, int *ret_fd, struct imgd_error **err)
-{
-	int fds[2], r;
-
-	pack_wait(k);
-	imgd_error_free(k->error);
-	k->error = NULL;
-	if (pipe2(fds, O_CLOEXEC) < 0)
-		return imgd_error_set(err, errno, "pipe: %s", strerror(errno));
-	k->out_fd = fds[1];
-	r = pthread_create(&k->thread, NULL, pack_thread, k);
-	if (r != 0) {
-		close_fd(&fds[0]);
-		close_fd(&k->out_fd);
-		return imgd_error_set(err, r, "thread: %s", strerror(r));
-	}
-	k->is_running = true;
-	*ret_fd = fds[0];
-	return 0;
-}
-
 /* ---- upload ---- */
 
 static struct upload_key
@@ -212,29 +153,33 @@ upload_key(const struct push *p, size_t i)
 		.format = push_format_name(p->format) };
 }
 
-/* Send type with what is in m already, and the tar. */
+/* Send m, with the tar behind what is in it already. */
 static int
-send_tar(struct packing *k, struct message *m, struct imgd_error **err)
+send_tar(struct push *p, size_t i, struct message *m, struct imgd_error **err)
 {
+	struct packing *k = &p->layers[i].packing;
 	cleanup_close int tar_fd = -EBADF;
-	int r = pack_start(k, &tar_fd, err);
+	int r;
 
+	packing_done(k);
+	r = packing_start(k, p->engine, p->driver, p->hold.layers[i].key,
+	    /* is_tree= */ false, &tar_fd, err);
 	if (r < 0) {
 		message_done(m);
 		return r;
 	}
 	message_put_fd(m, tar_fd);
-	return message_send(k->push->sock, m, err);
+	return message_send(p->sock, m, err);
 }
 
 static int
-send_tar_again(struct packing *k, struct imgd_error **err)
+send_tar_again(struct push *p, size_t i, struct imgd_error **err)
 {
 	struct message m;
 
 	message_init(&m, PUSHER_TAR);
-	message_put_u32(&m, (uint32_t)k->layer);
-	return send_tar(k, &m, err);
+	message_put_u32(&m, (uint32_t)i);
+	return send_tar(p, i, &m, err);
 }
 
 static int
@@ -248,16 +193,12 @@ start_upload(struct push *p, size_t i, struct imgd_error **err)
 	char id[13];
 	int r;
 
-	l->packing = calloc(1, sizeof(*l->packing));
-	if (l->packing == NULL)
-		return imgd_error_set(err, ENOMEM, "out of memory");
-	*l->packing = (struct packing) { .push = p, .layer = i,
-		.out_fd = -EBADF };
 	r = store_open_scratch(p->engine->store, &spool_fd, err);
 	if (r < 0)
 		return r;
 	(void)tagstore_upload(p->engine->store->tags, &key, &row, NULL);
-	push_show(p, label(p, i, id), "Pushing", 0, l->tar_bytes);
+	push_show(p, label(p, i, id), "Pushing", 0,
+	    p->hold.layers[i].tar_bytes);
 	message_init(&m, PUSHER_UPLOAD);
 	message_put_u32(&m, (uint32_t)i);
 	message_put_u32(&m, (uint32_t)p->format);
@@ -268,16 +209,15 @@ start_upload(struct push *p, size_t i, struct imgd_error **err)
 	message_put_str(&m, row.digest);
 	message_put_fd(&m, spool_fd);
 	l->state = PUSH_SENDING;
-	return send_tar(l->packing, &m, err);
+	return send_tar(p, i, &m, err);
 }
 
 /* All was sent: it is kept only if it is what the config says. */
 static int
-take_sent(struct packing *k, struct message *m, struct imgd_error **err)
+take_sent(struct push *p, size_t i, struct message *m, struct imgd_error **err)
 {
-	struct push *p = k->push;
-	const char *want = p->image.layers[k->layer].diff_id, *diff_id, *digest;
-	struct push_layer *l = &p->layers[k->layer];
+	const char *want = p->image.layers[i].diff_id, *diff_id, *digest;
+	struct push_layer *l = &p->layers[i];
 	struct message out;
 	int r;
 
@@ -288,18 +228,16 @@ take_sent(struct packing *k, struct message *m, struct imgd_error **err)
 	r = message_end(m, err);
 	if (r < 0)
 		return r;
-	pack_wait(k);
-	if (k->result < 0)
-		return imgd_error_set(err, -k->result, "%s",
-		    imgd_error_msg(k->error));
-	if (strcmp(k->diff_id, want) != 0 || strcmp(diff_id, want) != 0 ||
-	    !digest_is_valid(digest))
+	r = packing_wait(&l->packing, want, err);
+	if (r < 0)
+		return r;
+	if (strcmp(diff_id, want) != 0 || !digest_is_valid(digest))
 		return imgd_error_set(err, IMGD_E_DIGEST,
-		    "diff_id mismatch: the config says %s, the tar has %s",
-		    want, k->diff_id);
+		    "diff_id mismatch: the config says %s, the pusher read %s",
+		    want, diff_id);
 	memcpy(l->digest, digest, DIGEST_STR_SIZE);
 	message_init(&out, PUSHER_COMMIT);
-	message_put_u32(&out, (uint32_t)k->layer);
+	message_put_u32(&out, (uint32_t)i);
 	return message_send(p->sock, &out, err);
 }
 
@@ -317,7 +255,7 @@ take_mark(struct push *p, size_t i, struct message *m, struct imgd_error **err)
 	row.bytes = message_get_u64(m);
 	digest = message_get_str(m);
 	r = message_end(m, err);
-	if (r < 0 || p->layers[i].tar_bytes < MIN_MARK_BYTES)
+	if (r < 0 || p->hold.layers[i].tar_bytes < MIN_MARK_BYTES)
 		return r;
 	if (digest_is_valid(digest))
 		memcpy(row.digest, digest, DIGEST_STR_SIZE);
@@ -342,12 +280,12 @@ take_done(struct push *p, size_t i, struct message *m, struct imgd_error **err)
 
 	if (r < 0)
 		return r;
-	if (l->tar_bytes >= MIN_MARK_BYTES)
+	if (p->hold.layers[i].tar_bytes >= MIN_MARK_BYTES)
 		(void)tagstore_upload_drop(p->engine->store->tags, &key,
 		    NULL);
 	l->suffix = own_suffix(p);
 	l->state = PUSH_DONE;
-	push_layer_end(l);
+	packing_done(&l->packing);
 	push_show(p, label(p, i, id), "Pushed", 0, 0);
 	return 0;
 }
@@ -364,14 +302,14 @@ take_of_upload(struct push *p, size_t i, struct message *m,
 	switch (m->type) {
 	case PUSHER_PROGRESS:
 		push_show(p, label(p, i, id), "Pushing", message_get_u64(m),
-		    l->tar_bytes);
+		    p->hold.layers[i].tar_bytes);
 		return 0;
 	case PUSHER_MARK:
 		return take_mark(p, i, m, err);
 	case PUSHER_AGAIN:
-		return send_tar_again(l->packing, err);
+		return send_tar_again(p, i, err);
 	case PUSHER_SENT:
-		return take_sent(l->packing, m, err);
+		return take_sent(p, i, m, err);
 	case PUSHER_DONE:
 		if (l->digest[0] != '\0')
 			return take_done(p, i, m, err);
@@ -402,15 +340,4 @@ push_layer_begin(struct push *p, size_t i, struct imgd_error **err)
 	int r = list_candidates(p, i, err);
 
 	return r < 0 ? r : find_next(p, i, err);
-}
-
-void
-push_layer_end(struct push_layer *l)
-{
-	if (l->packing == NULL)
-		return;
-	pack_wait(l->packing);
-	imgd_error_free(l->packing->error);
-	free(l->packing);
-	l->packing = NULL;
 }

@@ -170,6 +170,6 @@ push_layers_end(struct push *p)
 
 	for (i = 0; p->layers != NULL && i < p->image.n_layers; i++) {
 		give_slot(p, &p->layers[i]);
-		push_layer_end(&p->layers[i]);
+		packing_done(&p->layers[i].packing);
 	}
 }

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "core/events.h"
 #include "core/protocol.h"
 #include "core/push.h"
 #include "core/registry-request.h"
@@ -146,44 +147,14 @@ find_image(struct push *p, struct imgd_error **err)
 	return r;
 }
 
-/* Rows that keep the layers while they are read. */
 static int
 hold_layers(struct push *p, struct imgd_error **err)
 {
-	struct tagstore *tags = p->engine->store->tags;
-	struct layer_intent *intents;
-	size_t i;
-	int r = 0;
-
 	p->layers = calloc(p->image.n_layers + 1, sizeof(*p->layers));
-	intents = calloc(p->image.n_layers + 1, sizeof(*intents));
-	if (p->layers == NULL || intents == NULL)
-		r = imgd_error_set(err, ENOMEM, "out of memory");
-	for (i = 0; r >= 0 && i < p->image.n_layers; i++) {
-		cleanup(layer_row_done) struct layer_row row = { 0 };
-
-		r = tagstore_layer(tags, driver_name(p->driver),
-		    p->image.layers[i].chain_id, &row, err);
-		if (r < 0)
-			break;
-		(void)snprintf(p->layers[i].key, sizeof(p->layers[i].key),
-		    "%s", row.key);
-		p->layers[i].tar_bytes = row.tar_bytes;
-		intents[i] = (struct layer_intent) {
-			.key = p->layers[i].key,
-			.chain_id = p->image.layers[i].chain_id,
-			.diff_id = p->image.layers[i].diff_id,
-		};
-	}
-	if (r >= 0)
-		r = str_random_key(p->id, err);
-	if (r >= 0)
-		r = tagstore_pull_begin(tags, p->id, "push",
-		    driver_name(p->driver), intents, p->image.n_layers, err);
-	if (r < 0)
-		p->id[0] = '\0';
-	free(intents);
-	return r;
+	if (p->layers == NULL)
+		return imgd_error_set(err, ENOMEM, "out of memory");
+	return layer_hold(p->engine, p->driver, &p->image, "push", &p->hold,
+	    err);
 }
 
 /* ---- the pusher ---- */
@@ -312,18 +283,11 @@ run(struct push *p, struct imgd_error **err)
 static void
 clean_up(struct push *p)
 {
-	struct engine *e = p->engine;
-
 	/* Its reader gone, a packer ends. */
 	close_fd(&p->sock);
 	worker_end(&p->pidfd);
 	push_layers_end(p);
-	if (p->id[0] != '\0') {
-		pthread_mutex_lock(&e->plan_mutex);
-		(void)tagstore_pull_abandon(e->store->tags, p->id, NULL);
-		pthread_mutex_unlock(&e->plan_mutex);
-		(void)engine_reap(e, NULL);
-	}
+	layer_hold_done(&p->hold);
 	free(p->layers);
 	image_done(&p->image);
 }
@@ -341,6 +305,7 @@ push_one(struct job *job, const struct reference *ref,
 
 	clean_up(&p);
 	if (r >= 0) {
+		transfer_event(job->engine, "push", ref);
 		job->result.len = 0;
 		strbuf_puts(&job->result, canonical != NULL ? canonical : "");
 	}

@@ -4,6 +4,8 @@
 
 #include "core/engine.h"
 #include "core/job.h"
+#include "core/layer-hold.h"
+#include "core/layer-pack.h"
 #include "lib/deflate.h"
 #include "lib/digest.h"
 #include "lib/message.h"
@@ -22,20 +24,16 @@ enum push_state {
 /* Blobs that may hold a layer: what it came as, what it was sent as. */
 #define PUSH_MAX_CANDIDATES 3
 
-struct packing;
-
 struct push_layer {
-	char key[65];
 	enum push_state state;
 	size_t same_as; /* if PUSH_SAME */
 	bool holds_slot;
 	struct layer_blob candidates[PUSH_MAX_CANDIDATES];
 	size_t n_candidates, candidate;
-	struct packing *packing; /* NULL: not sent */
+	struct packing packing; /* while it is sent */
 
 	char digest[DIGEST_STR_SIZE]; /* of the blob there; "" until known */
 	uint64_t size_bytes;          /* of that blob */
-	uint64_t tar_bytes;
 	const char *suffix; /* of its media type; NULL: the image's own */
 };
 
@@ -48,7 +46,7 @@ struct push {
 	struct push_layer *layers; /* as many as the image has */
 	enum deflate_format format;
 	bool in_pieces; /* what is sent is sent in pieces */
-	char id[65]; /* its rows' key; "" = none */
+	struct layer_hold hold;
 	int sock, pidfd; /* the pusher */
 	unsigned int n_retries; /* told of */
 };
@@ -83,8 +81,6 @@ int push_layer_begin(struct push *p, size_t i, struct imgd_error **err);
 /* A message about it, whose layer was read. */
 int push_layer_take(struct push *p, size_t i, struct message *m,
     struct imgd_error **err);
-/* Wait for its packer, which has nobody to write to. */
-void push_layer_end(struct push_layer *l);
 
 /* ---- push-manifest.c ---- */
 

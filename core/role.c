@@ -84,16 +84,30 @@ run_worker(const char *name)
 	return run(WORKER_SOCKET_FD, 0);
 }
 
+/* The roles that are exec'd, but for the spawner. */
+static const struct role {
+	const char *argv0, *module;
+	bool needs_host; /* its network, or its semaphores */
+} roles[] = {
+	{ ROLE_PULLER, "puller", true },
+	{ ROLE_ADOPTER, "adopter", false },
+	{ ROLE_LOADER, "loader", false },
+	/* udev would not find the mounter's semaphores in a namespace. */
+	{ ROLE_MOUNTER, "mounter", true },
+	{ NULL, NULL, false },
+};
+
 int
 role_run(const char *argv0)
 {
 	bool is_spawner = strcmp(argv0, ROLE_SPAWNER) == 0;
-	bool is_adopter = strcmp(argv0, ROLE_ADOPTER) == 0;
-	bool is_mounter = strcmp(argv0, ROLE_MOUNTER) == 0;
+	const struct role *role;
 	int fd;
 
-	if (!is_spawner && !is_adopter && !is_mounter &&
-	    strcmp(argv0, ROLE_PULLER) != 0)
+	for (role = roles; role->argv0 != NULL; role++)
+		if (strcmp(argv0, role->argv0) == 0)
+			break;
+	if (!is_spawner && role->argv0 == NULL)
 		return -1;
 	for (fd = WORKER_SOCKET_FD; fd <= WORKER_LOCK_FD; fd++)
 		if (fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)
@@ -102,10 +116,8 @@ role_run(const char *argv0)
 	(void)signal(SIGPIPE, SIG_IGN);
 	if (is_spawner)
 		return spawner_run();
-	/* udev would not find the mounter's semaphores in a namespace. */
-	if (!is_adopter)
-		return run_worker(is_mounter ? "mounter" : "puller");
 	/* Before there are threads that would stay behind. */
-	role_leave_network();
-	return run_worker("adopter");
+	if (!role->needs_host)
+		role_leave_network();
+	return run_worker(role->module);
 }

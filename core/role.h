@@ -13,6 +13,7 @@
 #define ROLE_PULLER  "imgd-puller"
 #define ROLE_ADOPTER "imgd-adopter"
 #define ROLE_MOUNTER "imgd-mounter"
+#define ROLE_LOADER  "imgd-loader"
 
 /* The exported symbol of a worker module: serves sock until its work is done;
  * returns the process's exit status. */

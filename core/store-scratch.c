@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "core/store.h"
@@ -33,5 +34,19 @@ store_open_scratch(struct store *s, int *ret_fd, struct imgd_error **err)
 		(void)unlinkat(dir_fd, key, 0);
 	}
 	*ret_fd = fd;
+	return 0;
+}
+
+int
+store_room(struct store *s, uint64_t *ret, struct imgd_error **err)
+{
+	struct statvfs vfs;
+	uint64_t have;
+
+	if (fstatvfs(s->root_fd, &vfs) < 0)
+		return imgd_error_set(err, errno, "%s: %s", s->root,
+		    strerror(errno));
+	have = (uint64_t)vfs.f_bavail * vfs.f_frsize;
+	*ret = have > STORE_RESERVE_BYTES ? have - STORE_RESERVE_BYTES : 0;
 	return 0;
 }

@@ -69,6 +69,12 @@ int store_driver(struct store *s, const char *name, struct driver **ret,
 int store_open_recipe(struct store *s, const char *key, int flags,
     int *ret_fd, struct imgd_error **err);
 
+/* Left free for the database and everybody else. */
+#define STORE_RESERVE_BYTES (16u << 20)
+
+/* How many bytes of ROOT's filesystem may be filled. */
+int store_room(struct store *s, uint64_t *ret, struct imgd_error **err);
+
 /* A scratch file in ROOT/spool that has no name. */
 int store_open_scratch(struct store *s, int *ret_fd, struct imgd_error **err);
 

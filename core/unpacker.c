@@ -171,6 +171,25 @@ pack(struct worker *w, struct message *start, struct imgd_error **err)
 }
 
 static int
+pack_tree(struct worker *w, struct message *start, struct imgd_error **err)
+{
+	struct imgd_sink sink = { sizeof(sink), w, write_tar };
+	int tree_fd = message_get_fd(start);
+	struct message m;
+	int r;
+
+	w->out_fd = message_get_fd(start);
+	r = message_end(start, err);
+	if (r >= 0)
+		r = tar_export(tree_fd, &sink, err);
+	if (r < 0)
+		return r;
+	message_init(&m, PACK_DONE);
+	message_put_str(&m, "");
+	return message_send(w->sock, &m, err);
+}
+
+static int
 work(struct worker *w, unsigned int what, struct imgd_error **err)
 {
 	cleanup(message_done) struct message m;
@@ -186,6 +205,8 @@ work(struct worker *w, unsigned int what, struct imgd_error **err)
 		return unpack(w, &m, err);
 	if (what == SPAWN_PACKER && m.type == PACK_START)
 		return pack(w, &m, err);
+	if (what == SPAWN_PACKER && m.type == PACK_TREE)
+		return pack_tree(w, &m, err);
 	return imgd_error_set(err, IMGD_E_PROTOCOL, "unexpected message %u",
 	    (unsigned int)m.type);
 }

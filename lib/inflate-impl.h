@@ -46,8 +46,6 @@ extern const struct deflate deflate_isal;
 extern const struct codec codec_gzip, codec_zstd, codec_xz, codec_bzip2,
     codec_none;
 
-#define INFLATE_HEAD_BYTES 10
-
 struct inflate {
 	struct imgd_sink *sink;
 	const struct deflate *deflate;

@@ -363,6 +363,12 @@ detect(const uint8_t *p, size_t len)
 	return &codec_none;
 }
 
+bool
+inflate_is_compressed(const void *head, size_t len)
+{
+	return detect(head, len) != &codec_none;
+}
+
 static int
 begin(struct inflate *z, struct imgd_error **err)
 {

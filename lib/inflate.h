@@ -8,6 +8,7 @@
 #ifndef LIB_INFLATE_H
 #define LIB_INFLATE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -15,6 +16,13 @@
 #include "imgd/error.h"
 
 struct inflate;
+
+/* What tells a format stands in so many first bytes. */
+#define INFLATE_HEAD_BYTES 10
+
+/* Whether something that begins so is in one of the formats; len is less than
+ * INFLATE_HEAD_BYTES only if that is all of it. */
+bool inflate_is_compressed(const void *head, size_t len);
 
 /* sink: borrowed; called from inflate_push and inflate_end. */
 int inflate_new(struct imgd_sink *sink, struct inflate **ret,

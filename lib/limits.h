@@ -37,6 +37,12 @@
 #define LIMIT_ADOPT_LAYERS      16384
 #define LIMIT_TAR_SPLIT_LINE    (2u << 20)
 
+/* Image archives. */
+#define LIMIT_ARCHIVE_MEMBERS     65536
+#define LIMIT_ARCHIVE_NAMES_BYTES (4u << 20) /* of its members */
+#define LIMIT_ARCHIVE_IMAGES      1024
+#define LIMIT_ARCHIVE_TAGS_BYTES  (1u << 20) /* names of all images together */
+
 /* Certificates of a registry's host. */
 #define LIMIT_CERT_BYTES  (256u << 10) /* one file */
 #define LIMIT_CERTS_BYTES (1u << 20)   /* all together */

@@ -88,4 +88,13 @@ int tar_unpack(const struct tar_unpack *params, struct tar_result *ret,
 int tar_pack(int tree_fd, int recipe_fd, struct imgd_sink *sink,
     char ret_diff_id[DIGEST_STR_SIZE], struct imgd_error **err);
 
+/*
+ * Write the tar of a whole tree to sink: pax, names sorted, the root as "./".
+ *
+ * Not for layers: nothing in it says what is gone from below.  Sockets, and
+ * attributes of what is neither file nor directory, are left out.
+ * May raise this process's limit of open files: there is one for each level.
+ */
+int tar_export(int tree_fd, struct imgd_sink *sink, struct imgd_error **err);
+
 #endif

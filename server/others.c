@@ -23,11 +23,13 @@ route_no_volumes(struct exchange *x, struct imgd_error **err)
 	return 0;
 }
 
-/* `docker inspect` goes on to images after a 404. */
+/* `docker inspect` goes on to other kinds after a 404. */
 int
-route_no_container(struct exchange *x, struct imgd_error **err)
+route_no_object(struct exchange *x, struct imgd_error **err)
 {
-	return imgd_error_set(err, ENOENT, "No such container: %s", x->name);
+	return imgd_error_set(err, ENOENT, "No such %.*s: %s",
+	    (int)strcspn(x->request.path + 1, "/") - 1, x->request.path + 1,
+	    x->name);
 }
 
 /* `docker system prune` asks all of these before it comes to images. */

@@ -15,7 +15,7 @@ route_fn route_ping, route_version, route_info, route_auth, route_df,
     route_events;
 
 /* ---- others.c: what imgd has nothing of ---- */
-route_fn route_empty_list, route_no_volumes, route_no_container,
+route_fn route_empty_list, route_no_volumes, route_no_object,
     route_nothing_pruned, route_not_ours;
 
 /* ---- own.c: /imgd/ ---- */

@@ -236,6 +236,11 @@ static void
 add_absent(struct json_object *o)
 {
 	static const char *const lists[] = { "Volume", "Network", "Log" };
+	/* Of containers, which are nobody's worry here. */
+	static const char *const abilities[] = { "MemoryLimit", "SwapLimit",
+		"CpuCfsPeriod", "CpuCfsQuota", "CPUShares", "CPUSet",
+		"PidsLimit", "OomKillDisable", "IPv4Forwarding",
+		"BridgeNfIptables", "BridgeNfIp6tables" };
 	struct json_object *swarm = json_object_new_object();
 	struct json_object *plugins = json_object_new_object();
 	size_t i;
@@ -251,6 +256,9 @@ add_absent(struct json_object *o)
 	for (i = 0; i < sizeof(lists) / sizeof(lists[0]); i++)
 		json_object_object_add(plugins, lists[i],
 		    json_object_new_array());
+	for (i = 0; i < sizeof(abilities) / sizeof(abilities[0]); i++)
+		json_object_object_add(o, abilities[i],
+		    json_object_new_boolean(true));
 	json_object_object_add(plugins, "Authorization", NULL);
 	json_object_object_add(o, "Plugins", plugins);
 	add_text(o, "LoggingDriver", "");

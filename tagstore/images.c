@@ -291,14 +291,17 @@ tagstore_names(struct tagstore *ts, const char *image, tagstore_name_cb *cb,
 
 /* Configs were scanned when they came; one that was damaged since has no
  * labels, and is fsck's to find. */
+#define LABELS \
+	" CASE WHEN json_valid(CAST(i.config AS TEXT)) THEN" \
+	"  json_extract(CAST(i.config AS TEXT), '$.config.Labels') END"
+
 #define LIST_IMAGES \
 	"SELECT i.id, i.created," \
 	" (SELECT IFNULL(GROUP_CONCAT(driver), '') FROM image_drivers d" \
 	"  WHERE d.image = i.id)," \
 	" (SELECT COUNT(*) FROM containers c WHERE c.image = i.id" \
 	"  AND c.state <> 'dying')," \
-	" CASE WHEN json_valid(CAST(i.config AS TEXT)) THEN" \
-	"  json_extract(CAST(i.config AS TEXT), '$.config.Labels') END," \
+	LABELS "," \
 	" (SELECT IFNULL(SUM(l.size), 0)" LAYERS_OF_IMAGE ")," \
 	" (SELECT IFNULL(SUM(l.size), 0)" LAYERS_OF_IMAGE \
 	"  AND EXISTS(SELECT 1 FROM image_layers o" \
@@ -346,6 +349,20 @@ one_text(struct tagstore *ts, sqlite3_stmt *st, char **ret,
 		return r;
 	*ret = r > 0 ? sql_strdup(st, 0) : strdup("");
 	return *ret != NULL ? 0 : no_memory(err);
+}
+
+int
+tagstore_image_labels(struct tagstore *ts, const char *image, char **ret,
+    struct imgd_error **err)
+{
+	cleanup_mutex pthread_mutex_t *m = lock(ts);
+	cleanup_stmt sqlite3_stmt *st = NULL;
+	int r;
+
+	(void)m;
+	r = sql_prepare(ts, &st, err,
+	    "SELECT" LABELS " FROM images i WHERE id = ?", "s", image);
+	return r < 0 ? r : one_text(ts, st, ret, err);
 }
 
 int

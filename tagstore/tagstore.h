@@ -111,6 +111,10 @@ typedef int tagstore_image_cb(void *ctx, const struct image_summary *s);
 int tagstore_images(struct tagstore *ts, tagstore_image_cb *cb, void *ctx,
     struct imgd_error **err);
 
+/* The image's labels as JSON, malloc'ed; "" for none. */
+int tagstore_image_labels(struct tagstore *ts, const char *image, char **ret,
+    struct imgd_error **err);
+
 /* Drivers that hold the image, comma-separated, malloc'ed; "" for none. */
 int tagstore_image_drivers(struct tagstore *ts, const char *image,
     char **ret, struct imgd_error **err);

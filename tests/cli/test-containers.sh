@@ -59,9 +59,10 @@ for driver in $drivers; do
 	ok "$driver: both are listed" test "$(imgd create | grep -c '^box')" \
 	    -eq 2
 	refused "$driver: the image of a container is not removed" \
-	    "image is being used by container box" imgd rmi app:1
+	    "container box is using its referenced image" imgd rmi app:1
 	refused "$driver: nor by force" \
-	    "image is being used by container box" imgd rmi -f app:1
+	    "cannot be forced\) - image is being used by container box" \
+	    imgd rmi -f "$(imgd images -q app:1)"
 	ok "$driver: mounted by name" imgd mount box "$dir/mnt"
 	refused "$driver: a mounted one is not removed" \
 	    "conflict: container box is mounted at" imgd rm box

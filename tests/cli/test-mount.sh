@@ -23,7 +23,8 @@ for driver in $drivers; do
 	    sh -c "! touch '$dir/mnt/new' 2>/dev/null"
 	refused "$driver: a second image on the same target" "already mounted" \
 	    imgd mount --driver=$driver app:lone "$dir/mnt"
-	refused "$driver: a mounted image is not removed" "is mounted at" \
+	refused "$driver: a mounted image is not removed" \
+	    "mount .*/mnt is using its referenced image" \
 	    imgd rmi app:1
 	ok "$driver: umount" imgd umount "$dir/mnt"
 	ok "$driver: a printed path" sh -c "

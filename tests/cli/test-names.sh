@@ -50,7 +50,7 @@ ok "inspect" has '"app:two"' imgd inspect app:two
 ok "history" has 'layer 1' imgd history app:two
 refused "no such image" "No such image: nothing" imgd rmi nothing
 refused "scratch is reserved" "reserved" imgd pull scratch
-refused "a name that tag cannot give" "sha256" imgd tag app:two sha256:abc
+refused "a name that tag cannot give" "digest algorithm" imgd tag app:two sha256:abc
 ok "rmi of the last name" has '^Deleted: sha256:' imgd rmi app:two
 ok "nothing is left" layers 0
 ok "and nothing in the drivers" test -z "$(find "$root/drivers" -type f)"

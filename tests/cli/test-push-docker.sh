@@ -8,7 +8,7 @@ ip link set lo up || exit 99
 . "$srcdir/tests/lib/cli.sh"
 . "$srcdir/tests/lib/dockerd.sh"
 . "$srcdir/tests/lib/v1.sh"
-docker_prefix=
+docker_namespace=same
 trap 'docker_stop; cli_cleanup' EXIT
 registry_start "$dir/registry" || exit 99
 there=127.0.0.1:$registry_port

@@ -34,10 +34,13 @@ allow examples imgd/
 allow registry imgd/ lib/ registry/
 allow tagstore imgd/ lib/ tagstore/
 allow adopt imgd/ lib/ registry/json-get registry/manifest adopt/
+allow archive imgd/ lib/ registry/json-get registry/legacy.h \
+    registry/manifest.h registry/reference archive/
 for driver in drivers/*/; do
 	allow "${driver%/}" imgd/ lib/ "$driver"
 done
-allow core imgd/ lib/ registry/ tagstore/ adopt/adopt adopt/docker-pool.h core/
+allow core imgd/ lib/ registry/ tagstore/ adopt/adopt adopt/docker-pool.h \
+    archive/archive.h core/
 allow server imgd/ lib/ core/ server/
 allow cli imgd/ lib/ registry/reference registry/manifest core/ server/client server/server.h cli/
 echo "1..$n"

@@ -57,8 +57,7 @@ imgd() {
 }
 
 job() {
-	"$builddir/tests/lib/job-tool" "$root" "$dir/daemon.json" "$@" \
-	    </dev/null
+	"${program}-job-tool" "$root" "$dir/daemon.json" "$@" </dev/null
 }
 
 # The store's database, which an engine may be writing.

@@ -1,6 +1,6 @@
 /*
  * Run any job in a store's engine, as the API's server does: for what no verb
- * shows as it is.
+ * shows as it is.  It stands beside imgd, where drivers and workers are found.
  *
  * usage: job-tool ROOT CONFIG JOB [ARGUMENT…] [-- KEY=VALUE…]
  *

@@ -1,6 +1,6 @@
 /* Opening what is inside a directory, and nothing outside. */
-#ifndef ADOPT_BENEATH_H
-#define ADOPT_BENEATH_H
+#ifndef LIB_BENEATH_H
+#define LIB_BENEATH_H
 
 #include <stddef.h>
 

@@ -9,7 +9,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "adopt/beneath.h"
+#include "lib/beneath.h"
 #include "lib/cleanup.h"
 #include "lib/fs-at.h"
 
