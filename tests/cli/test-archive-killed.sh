@@ -66,6 +66,7 @@ print('0.%03d' % random.Random($n * 7919 + $$).randrange(0, 200))")
 	done
 done
 save_killed() { # WHO S
+	rm -rf "$dir/saved"
 	mkdir "$dir/saved"
 	imgd save -o "$dir/saved/big.tar" big:1 >"$dir/said" 2>&1 &
 	pid=$!
