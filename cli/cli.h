@@ -57,6 +57,19 @@ cmd_fn cmd_adopt, cmd_create, cmd_daemon, cmd_diff, cmd_driver, cmd_events,
 int cli_read_config(const struct cli *cli, struct config *ret,
     struct imgd_error **err);
 
+/* ---- run.c ---- */
+
+/* Run a job: in the engine of the store, or in the daemon that --host names.
+ * See client_run(). */
+int cli_run(struct cli *cli, const struct job_request *request,
+    job_output_cb *cb, void *ctx, char **ret_result, struct imgd_error **err);
+
+/* Run a job whose result is JSON; arg may be NULL.  *ret is a new
+ * reference. */
+int cli_ask(struct cli *cli, const char *name, const char *arg,
+    const char *const (*env)[2], size_t n_env, struct json_object **ret,
+    struct imgd_error **err);
+
 /* ---- usage.c ---- */
 
 /* More of one option are refused. */

@@ -15,7 +15,7 @@ adopt(struct cli *cli, const struct job_request *request,
 	    progress_new(style);
 	cleanup_error struct imgd_error *err = NULL;
 
-	if (client_run(cli->root, &cli->config, request, progress_output,
+	if (cli_run(cli, request, progress_output,
 		progress, NULL, &err) < 0)
 		return report(cli, NULL, err);
 	return 0;

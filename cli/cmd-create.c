@@ -115,7 +115,7 @@ cmd_create(struct cli *cli, int argc, char **argv)
 			.n_env = 2,
 		};
 
-		if (client_run(cli->root, &cli->config, &request, NULL, NULL,
+		if (cli_run(cli, &request, NULL, NULL,
 			&result, &err) < 0)
 			return report(cli, argv[1], err);
 	}

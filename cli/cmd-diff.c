@@ -50,7 +50,7 @@ cmd_diff(struct cli *cli, int argc, char **argv)
 	if (parse_options(cli, argc, argv, specs, 1, 1, &n) < 0)
 		return EXIT_USAGE;
 	request.args = (const char *const *)argv + 1;
-	if (client_run(cli->root, &cli->config, &request, print_change,
+	if (cli_run(cli, &request, print_change,
 		&is_json, NULL, &err) < 0)
 		return report(cli, NULL, err);
 	return 0;

@@ -141,7 +141,7 @@ cmd_events(struct cli *cli, int argc, char **argv)
 			.n_env = 3,
 		};
 
-		r = client_run(cli->root, &cli->config, &request, show_event,
+		r = cli_run(cli, &request, show_event,
 		    &show, NULL, &err);
 	}
 	return r < 0 ? report(cli, NULL, err) : 0;

@@ -63,7 +63,7 @@ cmd_fsck(struct cli *cli, int argc, char **argv)
 			.n_env = 2,
 		};
 
-		if (client_run(cli->root, &cli->config, &request,
+		if (cli_run(cli, &request,
 			print_problem, &is_json, &result, &err) < 0)
 			return report(cli, NULL, err);
 	}

@@ -273,31 +273,48 @@ name_pattern(const char *typed)
 	return pattern;
 }
 
+/* The array of Docker's summaries. */
 static int
-list(struct cli *cli, const struct listing *l, const char *filters,
+ask(struct cli *cli, const char *filters, struct json_object **ret,
     struct imgd_error **err)
 {
+	const char *const env[][2] = {
+		{ "filters", filters },
+		{ "shared-size", "1" },
+	};
 	const struct images_query query = {
 		.filters = filters,
 		.wants_shared_size = true,
 	};
 	cleanup(store_closep) struct store *s = NULL;
-	cleanup_json struct json_object *images = NULL;
 	struct strbuf text = STRBUF_INIT;
-	size_t i;
 	int r;
 
+	if (cli->host != NULL)
+		return cli_ask(cli, "images", NULL, env, 2, ret, err);
 	r = store_open(cli->root, &cli->config, /* is_readonly= */ true, &s,
 	    err);
 	if (r >= 0)
 		r = images_list(s, &query, &text, err);
-	if (r >= 0)
-		images = json_tokener_parse(text.data);
+	if (r >= 0) {
+		*ret = json_tokener_parse(text.data);
+		if (*ret == NULL)
+			r = imgd_error_set(err, ENOMEM, "out of memory");
+	}
 	strbuf_done(&text);
+	return r;
+}
+
+static int
+list(struct cli *cli, const struct listing *l, const char *filters,
+    struct imgd_error **err)
+{
+	cleanup_json struct json_object *images = NULL;
+	size_t i;
+	int r = ask(cli, filters, &images, err);
+
 	if (r < 0)
 		return r;
-	if (images == NULL)
-		return imgd_error_set(err, ENOMEM, "out of memory");
 	for (i = 0; i < json_object_array_length(images); i++)
 		show_image(l, json_object_array_get_idx(images, i));
 	return l->format != NULL ? format_end(l->format) : 0;

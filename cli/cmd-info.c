@@ -57,6 +57,19 @@ print_object(struct json_object *o, int indent)
 	}
 }
 
+static int
+gather(struct cli *cli, struct json_object **ret, struct imgd_error **err)
+{
+	cleanup(store_closep) struct store *s = NULL;
+	int r;
+
+	if (cli->host != NULL)
+		return cli_ask(cli, "info", NULL, NULL, 0, ret, err);
+	r = store_open(cli->root, &cli->config, /* is_readonly= */ true, &s,
+	    err);
+	return r < 0 ? r : info_gather(s, ret, err);
+}
+
 int
 cmd_info(struct cli *cli, int argc, char **argv)
 {
@@ -66,17 +79,12 @@ cmd_info(struct cli *cli, int argc, char **argv)
 		{ 0, NULL, NULL, NULL },
 	};
 	cleanup_error struct imgd_error *err = NULL;
-	cleanup(store_closep) struct store *s = NULL;
 	cleanup_json struct json_object *o = NULL;
-	int n, r;
+	int n;
 
 	if (parse_options(cli, argc, argv, specs, 0, 0, &n) < 0)
 		return EXIT_USAGE;
-	r = store_open(cli->root, &cli->config, /* is_readonly= */ true, &s,
-	    &err);
-	if (r >= 0)
-		r = info_gather(s, &o, &err);
-	if (r < 0)
+	if (gather(cli, &o, &err) < 0)
 		return report(cli, NULL, err);
 	if (is_json)
 		print_json(o, false);

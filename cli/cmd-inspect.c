@@ -10,16 +10,25 @@
 #include "lib/digest.h"
 #include "lib/strbuf.h"
 
-/* Open the store to read from it and find one image. */
+/* What is known of one image, by a job of that name or by the function behind
+ * it. */
 static int
-find(struct cli *cli, const char *typed, struct store **ret_store,
-    char **ret_id, struct imgd_error **err)
+find_and(struct cli *cli, const char *job, const char *typed,
+    int (*what)(struct store *, const char *, struct json_object **,
+	struct imgd_error **),
+    struct json_object **ret, struct imgd_error **err)
 {
-	int r = store_open(cli->root, &cli->config, /* is_readonly= */ true,
-	    ret_store, err);
+	cleanup(store_closep) struct store *s = NULL;
+	cleanup_free char *id = NULL;
+	int r;
 
-	return r < 0 ? r
-		     : store_find_image(*ret_store, typed, ret_id, NULL, err);
+	if (cli->host != NULL)
+		return cli_ask(cli, job, typed, NULL, 0, ret, err);
+	r = store_open(cli->root, &cli->config, /* is_readonly= */ true, &s,
+	    err);
+	if (r >= 0)
+		r = store_find_image(s, typed, &id, NULL, err);
+	return r < 0 ? r : what(s, id, ret, err);
 }
 
 int
@@ -32,12 +41,10 @@ cmd_inspect(struct cli *cli, int argc, char **argv)
 		return EXIT_USAGE;
 	for (i = 1; i <= n; i++) {
 		cleanup_error struct imgd_error *err = NULL;
-		cleanup(store_closep) struct store *s = NULL;
 		struct json_object *o = NULL;
-		cleanup_free char *id = NULL;
 
-		if (find(cli, argv[i], &s, &id, &err) < 0 ||
-		    inspect_image(s, id, &o, &err) < 0)
+		if (find_and(cli, "inspect", argv[i], inspect_image, &o,
+			&err) < 0)
 			status = report(cli, NULL, err);
 		else
 			(void)json_object_array_add(all, o);
@@ -107,16 +114,14 @@ cmd_history(struct cli *cli, int argc, char **argv)
 		{ 0, NULL, NULL, NULL },
 	};
 	cleanup_error struct imgd_error *err = NULL;
-	cleanup(store_closep) struct store *s = NULL;
 	cleanup_json struct json_object *list = NULL;
-	cleanup_free char *id = NULL;
 	size_t i;
 	int n;
 
 	if (parse_options(cli, argc, argv, specs, 1, 1, &n) < 0)
 		return EXIT_USAGE;
-	if (find(cli, argv[1], &s, &id, &err) < 0 ||
-	    inspect_history(s, id, &list, &err) < 0)
+	if (find_and(cli, "history", argv[1], inspect_history, &list, &err) <
+	    0)
 		return report(cli, NULL, err);
 	if (is_json) {
 		print_json(list, false);

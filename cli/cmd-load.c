@@ -37,7 +37,7 @@ load(struct cli *cli, const struct options *o, int fd)
 	cleanup_error struct imgd_error *err = NULL;
 
 	progress = progress_new(o->is_json ? PROGRESS_JSON : PROGRESS_PLAIN);
-	if (client_run(cli->root, &cli->config, &request, progress_output,
+	if (cli_run(cli, &request, progress_output,
 		progress, NULL, &err) < 0)
 		return report(cli, o->input, err);
 	return 0;

@@ -154,7 +154,7 @@ try_login(struct cli *cli, const char *domain, struct credentials *c,
 	if (asprintf(&name, "%s/library/any", domain) < 0)
 		return imgd_error_set(err, ENOMEM, "out of memory");
 	args[0] = name;
-	r = client_run(cli->root, &cli->config, &request, NULL, NULL, &token,
+	r = cli_run(cli, &request, NULL, NULL, &token,
 	    err);
 	if (r >= 0 && token != NULL && *token != '\0')
 		c->identity_token = take_ptr(&token);

@@ -46,7 +46,7 @@ cmd_migrate(struct cli *cli, int argc, char **argv)
 		progress = progress_new(is_json ? PROGRESS_JSON
 			: is_quiet		? PROGRESS_QUIET
 						: PROGRESS_PLAIN);
-		if (client_run(cli->root, &cli->config, &request,
+		if (cli_run(cli, &request,
 			progress_output, progress, NULL, &err) < 0)
 			return report(cli, NULL, err);
 	}

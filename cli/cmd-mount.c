@@ -127,7 +127,7 @@ cmd_mount(struct cli *cli, int argc, char **argv)
 		request.env = chosen;
 		request.n_env = 2;
 		if (check_namespace(cli, &err) < 0 ||
-		    client_run(cli->root, &cli->config, &request, NULL, NULL,
+		    cli_run(cli, &request, NULL, NULL,
 			&result, &err) < 0)
 			return report(cli, argv[1], err);
 	}
@@ -157,7 +157,7 @@ cmd_umount(struct cli *cli, int argc, char **argv)
 		};
 
 		if (check_namespace(cli, &err) < 0 ||
-		    client_run(cli->root, &cli->config, &request, NULL, NULL,
+		    cli_run(cli, &request, NULL, NULL,
 			NULL, &err) < 0)
 			status = report(cli, argv[i], err);
 	}

@@ -21,7 +21,7 @@ cmd_rm(struct cli *cli, int argc, char **argv)
 			.n_args = 1,
 		};
 
-		if (client_run(cli->root, &cli->config, &request, NULL, NULL,
+		if (cli_run(cli, &request, NULL, NULL,
 			NULL, &err) < 0) {
 			status = report(cli, NULL, err);
 			continue;

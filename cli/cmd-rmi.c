@@ -17,7 +17,7 @@ cmd_tag(struct cli *cli, int argc, char **argv)
 	if (parse_options(cli, argc, argv, NULL, 2, 2, &n) < 0)
 		return EXIT_USAGE;
 	request.args = (const char *const *)argv + 1;
-	if (client_run(cli->root, &cli->config, &request, NULL, NULL, NULL,
+	if (cli_run(cli, &request, NULL, NULL, NULL,
 		&err) < 0)
 		return report(cli, NULL, err);
 	return 0;
@@ -70,7 +70,7 @@ cmd_rmi(struct cli *cli, int argc, char **argv)
 			.n_env = 2,
 		};
 
-		int r = client_run(cli->root, &cli->config, &request,
+		int r = cli_run(cli, &request,
 		    print_pair, NULL, NULL, &err);
 
 		/* That it is not there is what was forced. */

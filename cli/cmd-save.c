@@ -34,7 +34,7 @@ save(struct cli *cli, const struct options *o, const char *const *images,
 	int r = outfile_open(o->output, &out, err);
 
 	if (r >= 0)
-		r = client_run(cli->root, &cli->config, &request, NULL, NULL,
+		r = cli_run(cli, &request, NULL, NULL,
 		    NULL, err);
 	return r < 0 ? r : outfile_commit(&out, err);
 }

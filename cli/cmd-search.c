@@ -133,7 +133,7 @@ cmd_search(struct cli *cli, int argc, char **argv)
 		};
 
 		args[0] = name;
-		r = client_run(cli->root, &cli->config, &request, take_result,
+		r = cli_run(cli, &request, take_result,
 		    &all, NULL, &err);
 	}
 	if (r < 0) {

@@ -184,8 +184,13 @@ find_host(struct cli *cli, struct imgd_error **err)
 
 	if (host == NULL)
 		host = getenv("IMGD_HOST");
-	if (host == NULL || *host == '\0')
+	if (host == NULL || *host == '\0') {
+		/* Who may not enter the store asks whom it belongs to. */
+		if (geteuid() != 0 && cli->globals->root == NULL &&
+		    access(CLI_DEFAULT_HOST, R_OK | W_OK) == 0)
+			cli->host = CLI_DEFAULT_HOST;
 		return 0;
+	}
 	if (str_starts(host, "unix://"))
 		host += strlen("unix://");
 	if (host[0] != '/')

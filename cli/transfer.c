@@ -60,7 +60,7 @@ transfer_run(struct cli *cli, const char *name, const struct transfer *t,
 		progress = progress_new(t->is_json ? PROGRESS_JSON
 			: t->is_quiet		   ? PROGRESS_QUIET
 						   : PROGRESS_PLAIN);
-		if (client_run(cli->root, &cli->config, &request,
+		if (cli_run(cli, &request,
 			progress_output, progress, &result, &err) < 0)
 			return report(cli, name, err);
 	}

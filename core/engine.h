@@ -75,6 +75,7 @@ struct engine {
 	struct pull *pulls;     /* in flight */
 	struct flight *flights; /* layers in flight */
 	unsigned int n_transfers; /* layers being fetched now */
+	unsigned int n_uploads;   /* and being sent */
 
 	/* Held from "this layer is there" to the row that says a pull relies
 	 * on it, and while rows are made to die. */

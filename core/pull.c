@@ -171,6 +171,21 @@ is_news(struct pull *p)
 	return false;
 }
 
+/* Whether this very image is there, under whatever name; then its layers are
+ * not worth a word. */
+static bool
+is_known(const struct pull *p)
+{
+	cleanup(image_done) struct image row = { 0 };
+	size_t i;
+
+	for (i = 0; i < p->n_layers; i++)
+		if (p->layers[i].state != LAYER_PRESENT)
+			return false;
+	return tagstore_image(p->engine->store->tags, p->image.id, &row,
+		   NULL) >= 0;
+}
+
 static int
 run(struct pull *p, struct imgd_error **err)
 {
@@ -188,7 +203,7 @@ run(struct pull *p, struct imgd_error **err)
 	}
 	if (r >= 0)
 		r = pull_plan(p, err);
-	if (r >= 0)
+	if (r >= 0 && !is_known(p))
 		r = pull_show_layers(p, err);
 	if (r >= 0)
 		r = pull_layers(p, err);

@@ -129,6 +129,7 @@ status_of(int code)
 	case EINVAL:
 	case E2BIG:
 	case ENAMETOOLONG:
+	case IMGD_E_LIMIT:
 		return 400;
 	case EPERM:
 	case EACCES:

@@ -6,7 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "lib/cleanup.h"
+#include "lib/cleanup-json.h"
+#include "lib/strbuf.h"
 #include "server/registry-auth.h"
 #include "server/routes.h"
 
@@ -246,7 +247,7 @@ route_images_load(struct exchange *x, struct imgd_error **err)
 int
 route_images_get(struct exchange *x, struct imgd_error **err)
 {
-	static const char *const keys[] = { "platform", NULL };
+	static const char *const keys[] = { "platform", "format", NULL };
 	size_t i;
 	int r = make_job(x, "save", ANSWER_FILE, NULL, keys, err);
 
@@ -270,10 +271,62 @@ route_image_get(struct exchange *x, struct imgd_error **err)
 
 /* ---- one image ---- */
 
+/* Until then a container's whole configuration was shown, absent members
+ * with their zeros. */
+#define MINOR_SLIM_CONFIG 50
+/* And until then its size twice. */
+#define MINOR_ONE_SIZE 44
+
+static void
+add_zeros(struct json_object *config)
+{
+	static const char *const nulls[] = { "Cmd", "Entrypoint", "Env",
+		"Labels", "OnBuild", "Volumes", NULL };
+	static const char *const texts[] = { "Domainname", "Hostname",
+		"Image", "User", "WorkingDir", NULL };
+	static const char *const flags[] = { "AttachStderr", "AttachStdin",
+		"AttachStdout", "OpenStdin", "StdinOnce", "Tty", NULL };
+	size_t i;
+
+	for (i = 0; nulls[i] != NULL; i++)
+		if (!json_object_object_get_ex(config, nulls[i], NULL))
+			json_object_object_add(config, nulls[i], NULL);
+	for (i = 0; texts[i] != NULL; i++)
+		if (!json_object_object_get_ex(config, texts[i], NULL))
+			json_object_object_add(config, texts[i],
+			    json_object_new_string(""));
+	for (i = 0; flags[i] != NULL; i++)
+		if (!json_object_object_get_ex(config, flags[i], NULL))
+			json_object_object_add(config, flags[i],
+			    json_object_new_boolean(false));
+}
+
+static void
+convert_inspect(struct exchange *x, const char *result, struct strbuf *out)
+{
+	cleanup_json struct json_object *o = json_tokener_parse(result);
+	struct json_object *config = NULL, *size = NULL;
+
+	(void)json_object_object_get_ex(o, "Config", &config);
+	if (json_object_is_type(config, json_type_object))
+		add_zeros(config);
+	if (x->request.minor < MINOR_ONE_SIZE &&
+	    json_object_object_get_ex(o, "Size", &size))
+		json_object_object_add(o, "VirtualSize",
+		    json_object_get(size));
+	strbuf_puts(out, o == NULL ? result
+				   : json_object_to_json_string_ext(o,
+					 JSON_C_TO_STRING_PLAIN |
+					     JSON_C_TO_STRING_NOSLASHESCAPE));
+}
+
 int
 route_image_inspect(struct exchange *x, struct imgd_error **err)
 {
 	int r = make_job(x, "inspect", ANSWER_RESULT, x->name, NULL, err);
+
+	if (x->request.minor < MINOR_SLIM_CONFIG)
+		x->convert = convert_inspect;
 
 	return r < 0 ? r : exchange_run(x, err);
 }

@@ -1,7 +1,9 @@
 # shellcheck shell=sh
 # shellcheck disable=SC2154 # tests/lib/cli.sh sets dir
-# A dockerd to compare with, in a network namespace of its own.  The test runs
-# in a mount namespace of its own; source this after tests/lib/cli.sh; then
+# A dockerd to compare with, in a network namespace of its own, or in the test's
+# own namespace if $docker_namespace is "same"; it then has the mirror
+# $docker_mirror.  The test runs in a mount namespace of its own; source this
+# after tests/lib/cli.sh; then
 #
 #     docker_start            a dockerd without images, by vfs
 #     docker_api METHOD PATH [CURL-OPTION…]
@@ -13,7 +15,10 @@
 docker_pid=
 
 docker_start() {
-	unshare -n dockerd --data-root "$dir/docker" --exec-root "$dir/exec" \
+	set -- unshare -n
+	[ "${docker_namespace:-}" != same ] || set -- env
+	"$@" dockerd ${docker_mirror:+--registry-mirror="$docker_mirror"} \
+	    --data-root "$dir/docker" --exec-root "$dir/exec" \
 	    --pidfile "$dir/docker-pid" -H "unix://$dir/docker-sock" \
 	    --storage-driver vfs --bridge=none --iptables=false \
 	    --ip-forward=false --ip-masq=false >"$dir/docker-log" 2>&1 \

@@ -1,0 +1,44 @@
+/* How a verb reaches the engine: by the store's own door, or by HTTP. */
+#include "config.h"
+
+#include <errno.h>
+#include <unistd.h>
+
+#include "cli/cli.h"
+#include "lib/cleanup-json.h"
+#include "server/client.h"
+
+int
+cli_run(struct cli *cli, const struct job_request *request,
+    job_output_cb *cb, void *ctx, char **ret_result, struct imgd_error **err)
+{
+	if (cli->host != NULL)
+		return server_client_run(cli->host, request, cb, ctx,
+		    ret_result, err);
+	return client_run(cli->root, &cli->config, request, cb, ctx,
+	    ret_result, err);
+}
+
+int
+cli_ask(struct cli *cli, const char *name, const char *arg,
+    const char *const (*env)[2], size_t n_env, struct json_object **ret,
+    struct imgd_error **err)
+{
+	cleanup_free char *result = NULL;
+	const struct job_request request = {
+		.name = name,
+		.args = &arg,
+		.n_args = arg != NULL,
+		.env = env,
+		.n_env = n_env,
+	};
+	int r = cli_run(cli, &request, NULL, NULL, &result, err);
+
+	if (r < 0)
+		return r;
+	*ret = json_tokener_parse(result);
+	if (*ret == NULL)
+		return imgd_error_set(err, IMGD_E_FORMAT,
+		    "%s: the daemon's answer is not JSON", cli->host);
+	return 0;
+}
