@@ -246,6 +246,8 @@ run_once(int sock, const struct job_request *q, job_output_cb *cb, void *ctx,
 			    "the engine died in the middle of the job");
 		is_begun = true;
 		switch (m.type) {
+		case JOB_BEGUN:
+			break;
 		case JOB_OUTPUT:
 			if (cb != NULL)
 				cb(ctx, message_get_str(&m));

@@ -148,8 +148,9 @@ receive_job(struct visitor *v, struct job **ret, struct imgd_error **err)
 	return 1;
 }
 
+/* Say something without contents, or what failed. */
 static void
-refuse(struct visitor *v, uint32_t type, const struct imgd_error *err)
+answer(struct visitor *v, uint32_t type, const struct imgd_error *err)
 {
 	struct message m;
 
@@ -167,11 +168,13 @@ serve(struct visitor *v)
 	int r = receive_job(v, &job, &err);
 
 	if (r < 0) {
-		refuse(v, JOB_FAILED, err);
+		answer(v, JOB_FAILED, err);
 	} else if (r > 0 && engine_is_ending(v->engine)) {
-		refuse(v, JOB_GOING, NULL);
+		answer(v, JOB_GOING, NULL);
 		job_free(job);
 	} else if (r > 0) {
+		if (job->n_fds > 0)
+			answer(v, JOB_BEGUN, NULL);
 		job_run(job);
 	}
 }

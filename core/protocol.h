@@ -34,7 +34,10 @@ enum {
 	/* engine: the job failed: error */
 	JOB_FAILED,
 	/* engine: it is ending, start over */
-	JOB_GOING
+	JOB_GOING,
+	/* engine: the job begins, and may use the descriptors: what was read
+	 * or written cannot be so again */
+	JOB_BEGUN
 };
 
 /* ---- engine and spawner ---- */
