@@ -69,6 +69,12 @@ const struct cmd cmds[] = {
 	{ "driver", cmd_driver,
 	    "ls [--json] | info NAME|PATH | test [OPTIONS] NAME|PATH",
 	    "list, describe and test storage drivers" },
+	{ "df", cmd_df, "[-v] [--format FORMAT] [--json]",
+	    "tell what takes space" },
+	{ "prune", cmd_prune, "[-a] [-f] [--filter KEY=VALUE] [--json]",
+	    "remove images that nobody uses" },
+	{ "jobs", cmd_jobs, "[--json] | cancel ID",
+	    "list what the engine is at, or cancel it" },
 	{ "events", cmd_events,
 	    "[--since TIME] [--until TIME] [-f KEY=VALUE] "
 	    "[--format FORMAT] [--json]",

@@ -125,13 +125,13 @@ start_engine(const char *root, const struct config *config, int *lock_fd,
 
 /* Connect to the store's engine, starting one if nobody owns the store. */
 static int
-reach_engine(const char *root, const struct config *config, int *ret_sock,
-    struct imgd_error **err)
+reach_engine(const char *root, const struct config *config, bool is_timid,
+    int *ret_sock, struct imgd_error **err)
 {
 	cleanup_close int root_fd = -EBADF;
 	int waited, r;
 
-	r = store_open_root(root, /* is_readonly= */ false, &root_fd, err);
+	r = store_open_root(root, /* is_readonly= */ is_timid, &root_fd, err);
 	if (r < 0)
 		return r;
 	for (waited = 0; waited < CONNECT_WAIT_MS;) {
@@ -143,6 +143,9 @@ reach_engine(const char *root, const struct config *config, int *ret_sock,
 			*ret_sock = sock;
 			return 0;
 		}
+		if (is_timid && (sock == -ENOENT || sock == -ECONNREFUSED))
+			return imgd_error_set(err, ENOENT,
+			    "no engine runs on %s", root);
 		if (sock != -ENOENT && sock != -ECONNREFUSED &&
 		    sock != -EAGAIN)
 			return imgd_error_set(err, -sock, "%s/sock: %s", root,
@@ -280,7 +283,7 @@ client_run(const char *root, const struct config *config,
 		cleanup_close int sock = -EBADF;
 		int r;
 
-		r = reach_engine(root, config, &sock, err);
+		r = reach_engine(root, config, request->is_timid, &sock, err);
 		if (r < 0)
 			return r;
 		r = run_once(sock, request, cb, ctx, ret_result, &e);

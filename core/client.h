@@ -16,6 +16,7 @@ struct job_request {
 	size_t n_args;
 	const char *const (*env)[2]; /* key, value; a NULL value is left out */
 	size_t n_env;
+	bool is_timid; /* -ENOENT if no engine runs: none is started */
 	const int *fds; /* borrowed; what the job reads or writes */
 	size_t n_fds;
 };

@@ -60,10 +60,23 @@ visitor_end(void *ctx, struct job *job, int r, const struct imgd_error *err)
 	(void)message_send(v->sock, &m, NULL);
 }
 
+static void
+visitor_peer(void *ctx, struct job_peer *ret)
+{
+	struct visitor *v = ctx;
+	struct ucred cred;
+	socklen_t len = sizeof(cred);
+
+	if (getsockopt(v->sock, SOL_SOCKET, SO_PEERCRED, &cred, &len) == 0)
+		*ret = (struct job_peer) { cred.pid, cred.uid };
+}
+
 static const struct job_client visitor_client = {
 	.output = visitor_output,
 	.is_abandoned = visitor_is_gone,
 	.end = visitor_end,
+	.peer = visitor_peer,
+	.door = "sock",
 };
 
 static int

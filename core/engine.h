@@ -20,6 +20,7 @@
 #define ENGINE_LOCK_WAIT_S  10
 
 struct events;
+struct job;
 struct pull;
 struct flight;
 struct exec_request;
@@ -61,6 +62,7 @@ struct engine {
 	int workers_lock_fd; /* workers.lock, shared; for workers only */
 
 	struct events *events;
+	atomic_flag is_pruning;
 
 	/* See engine_config(). */
 	_Atomic(const struct config *) config;
@@ -76,6 +78,8 @@ struct engine {
 	struct flight *flights; /* layers in flight */
 	unsigned int n_transfers; /* layers being fetched now */
 	unsigned int n_uploads;   /* and being sent */
+	struct job *jobs; /* that run, the newest first */
+	uint64_t last_job_id;
 
 	/* Held from "this layer is there" to the row that says a pull relies
 	 * on it, and while rows are made to die. */

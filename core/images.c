@@ -308,6 +308,28 @@ image_remove(struct removal *rm, const char *id, const char *driver,
 	return record_layers(rm, &before, err);
 }
 
+int
+image_prune(struct removal *rm, const char *id, bool is_untagged,
+    struct imgd_error **err)
+{
+	cleanup(names_done) struct names names = { 0 };
+	struct tagstore *tags = rm->engine->store->tags;
+	cleanup_free char *user = NULL, *drivers = NULL;
+	int r;
+
+	r = tagstore_names(tags, id, gather_name, &names, err);
+	if (r == -ENOMEM)
+		return imgd_error_set(err, ENOMEM, "out of memory");
+	if (r >= 0)
+		r = tagstore_image_drivers(tags, id, &drivers, err);
+	if (r >= 0)
+		r = image_find_user(rm->engine, id, NULL, &user, err);
+	if (r < 0 || drivers[0] == '\0' || user != NULL ||
+	    (is_untagged && names.n_tags > 0))
+		return r;
+	return image_remove(rm, id, NULL, err);
+}
+
 /* ---- rmi ---- */
 
 /* Take the name away, and the digests of its repository with its last tag

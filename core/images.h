@@ -25,6 +25,11 @@ struct removal {
 int image_remove(struct removal *rm, const char *id, const char *driver,
     struct imgd_error **err);
 
+/* Remove the image (its id) with all its names, unless something relies on it,
+ * it is gone, or is_untagged and it has a tag.  Under plan_mutex. */
+int image_prune(struct removal *rm, const char *id, bool is_untagged,
+    struct imgd_error **err);
+
 /*
  * What relies on the image (its id) in driver (NULL: in any), malloc'ed:
  * "container NAME" or "mount TARGET"; NULL if nothing does.  Under plan_mutex.

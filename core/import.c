@@ -219,7 +219,7 @@ int
 job_import(struct job *job, struct imgd_error **err)
 {
 	cleanup(reference_done) struct reference ref = REFERENCE_INIT;
-	cleanup_free char *name = NULL;
+	cleanup_free char *name = NULL, *shown = NULL;
 	struct pull *p;
 	int r;
 
@@ -253,6 +253,12 @@ job_import(struct job *job, struct imgd_error **err)
 	if (r < 0)
 		return r;
 	report(job, p->image.id);
+	shown = name != NULL ? reference_familiar(&ref) : NULL;
+	if (shown != NULL)
+		image_event(job->engine, "tag", p->image.id, shown,
+		    p->image.id);
+	image_event(job->engine, "import", p->image.id, p->image.id,
+	    p->image.id);
 	pull_unref(p);
 	return 0;
 }

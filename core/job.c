@@ -7,6 +7,7 @@
 
 #include "core/engine.h"
 #include "core/job.h"
+#include "core/jobs.h"
 #include "lib/cleanup.h"
 #include "lib/log.h"
 
@@ -16,8 +17,13 @@ const struct job_type job_types[] = {
 	{ "pull", job_pull, 1, 1 },
 	{ "login", job_login, 1, 1 },
 	{ "search", job_search, 2, 2 },
+	{ "distribution", job_distribution, 1, 1 },
 	{ "images", job_images, 0, 0 },
 	{ "events", job_events, 0, 0 },
+	{ "df", job_df, 0, 0 },
+	{ "prune", job_prune, 0, 0 },
+	{ "jobs", job_jobs, 0, 0 },
+	{ "cancel", job_cancel, 1, 1 },
 	{ "push", job_push, 1, 1 },
 	{ "info", job_info, 0, 0 },
 	{ "inspect", job_inspect, 1, 1 },
@@ -160,8 +166,18 @@ void
 job_run(struct job *job)
 {
 	cleanup_error struct imgd_error *err = NULL;
-	int r = run_handler(job, &err);
+	int r;
 
+	jobs_enter(job);
+	r = run_handler(job, &err);
+	jobs_leave(job);
+	if (r == -ECANCELED && atomic_load(&job->is_cancelled)) {
+		imgd_error_free(err);
+		err = NULL;
+		r = imgd_error_set(&err, ECANCELED,
+		    "job %ju was cancelled by somebody else",
+		    (uintmax_t)job->id);
+	}
 	if (r < 0)
 		log_debug(LOG_ENGINE, "job failed: %s", imgd_error_msg(err));
 	job->client->end(job->client_ctx, job, r, err);
@@ -194,5 +210,6 @@ job_output(struct job *job, const char *json)
 bool
 job_is_abandoned(const struct job *job)
 {
-	return job->client->is_abandoned(job->client_ctx);
+	return atomic_load(&job->is_cancelled) ||
+	    job->client->is_abandoned(job->client_ctx);
 }

@@ -8,8 +8,10 @@
 #ifndef CORE_JOB_H
 #define CORE_JOB_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "imgd/error.h"
 #include "lib/message.h"
@@ -19,9 +21,14 @@
 
 struct engine;
 struct job;
+struct pull;
 
 struct job_env {
 	char *key, *value;
+};
+
+struct job_peer {
+	int64_t pid, uid; /* -1: unknown */
 };
 
 /* Whoever asked for a job; ctx is the job's client_ctx.  The functions are
@@ -35,6 +42,10 @@ struct job_client {
 	 * why not.  The last call. */
 	void (*end)(void *ctx, struct job *job, int r,
 	    const struct imgd_error *err);
+	/* The process that asked, for those who list jobs; NULL: unknown.  Any
+	 * thread. */
+	void (*peer)(void *ctx, struct job_peer *ret);
+	const char *door; /* NULL: "http" */
 };
 
 struct job {
@@ -50,6 +61,13 @@ struct job {
 	int fds[MESSAGE_MAX_FDS];
 	size_t n_fds;
 	struct strbuf result;
+
+	/* while it runs; guarded by engine.mutex */
+	struct job *next;
+	uint64_t id;
+	int64_t since; /* seconds since the epoch */
+	const struct pull *pull; /* that it watches, or NULL */
+	atomic_bool is_cancelled;
 };
 
 /* A job without arguments; NULL if memory is out. */
@@ -82,7 +100,7 @@ int job_start(struct job *job, struct imgd_error **err);
  * here; job_is_abandoned tells. */
 void job_output(struct job *job, const char *json);
 
-/* Whether the client has hung up. */
+/* Whether the client has hung up, or the job was cancelled. */
 bool job_is_abandoned(const struct job *job);
 
 /* A job's work. */
@@ -97,9 +115,10 @@ struct job_type {
 /* The engine's table of jobs, ended by a NULL name. */
 extern const struct job_type job_types[];
 
-job_handler job_adopt, job_create, job_diff, job_events, job_export,
-    job_fsck, job_history, job_images, job_import, job_info, job_inspect,
-    job_load, job_login, job_migrate, job_mount, job_pull, job_push, job_rm,
-    job_rmi, job_save, job_search, job_tag, job_umount;
+job_handler job_adopt, job_cancel, job_create, job_df, job_diff,
+    job_distribution, job_events, job_export, job_fsck, job_history,
+    job_images, job_import, job_info, job_inspect, job_jobs, job_load,
+    job_login, job_migrate, job_mount, job_prune, job_pull, job_push, job_rm, job_rmi, job_save, job_search,
+    job_tag, job_umount;
 
 #endif

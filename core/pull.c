@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "core/jobs.h"
 #include "core/pull.h"
 #include "lib/cleanup.h"
 #include "lib/fs-at.h"
@@ -508,7 +509,9 @@ pull_run(struct job *job, struct pull *mine, struct pull **ret,
 	r = join(mine, &p, err);
 	if (r < 0)
 		return r;
+	jobs_watch(job, p);
 	r = pull_watch(job, p, err);
+	jobs_watch(job, NULL);
 	if (r < 0) {
 		leave(p);
 		if (atomic_load(&p->is_cancelled))

@@ -134,8 +134,7 @@ find_image(struct push *p, struct imgd_error **err)
 	r = tagstore_name(s->tags, name, p->ref.tag, NULL, &row, NULL);
 	if (r == -ENOENT)
 		return imgd_error_set(err, ENOENT,
-		    "an image does not exist locally with the tag: %s:%s",
-		    name, p->ref.tag);
+		    "An image does not exist locally with the tag: %s", name);
 	if (r < 0)
 		return imgd_error_set(err, -r, "%s: %s", name, strerror(-r));
 	r = store_image_driver(s, row.image, job_getenv(p->job, "driver"), 0,
@@ -258,6 +257,11 @@ run(struct push *p, struct imgd_error **err)
 	cleanup_free char *name = reference_name(&p->ref);
 	int r;
 
+	strbuf_printf(&sb, "The push refers to repository [%s]",
+	    name != NULL ? name : "");
+	if (!sb.is_failed)
+		push_show(p, NULL, sb.data, 0, 0);
+	strbuf_done(&sb);
 	pthread_mutex_lock(&e->plan_mutex);
 	r = find_image(p, err);
 	if (r >= 0)
@@ -265,11 +269,6 @@ run(struct push *p, struct imgd_error **err)
 	pthread_mutex_unlock(&e->plan_mutex);
 	if (r < 0)
 		return r;
-	strbuf_printf(&sb, "The push refers to repository [%s]",
-	    name != NULL ? name : "");
-	if (!sb.is_failed)
-		push_show(p, NULL, sb.data, 0, 0);
-	strbuf_done(&sb);
 	r = start_pusher(p, err);
 	if (r >= 0)
 		r = push_layers(p, err);
@@ -345,7 +344,7 @@ push_all(struct job *job, struct reference *ref, enum deflate_format format,
 		r = imgd_error_set(err, ENOMEM, "out of memory");
 	if (r >= 0 && t.names.len == 0)
 		r = imgd_error_set(err, ENOENT,
-		    "an image does not exist locally with the name: %s", name);
+		    "An image does not exist locally with the tag: %s", name);
 	while (r >= 0 && pos < t.names.len) {
 		free(ref->tag);
 		ref->tag = strdup(t.names.data + pos);

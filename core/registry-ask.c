@@ -1,4 +1,5 @@
-/* Jobs that ask a registry something and keep nothing: login, search. */
+/* Jobs that ask a registry something and keep nothing: login, search,
+ * distribution. */
 #include "config.h"
 
 #include <errno.h>
@@ -12,7 +13,10 @@
 #include "core/registry-request.h"
 #include "core/role.h"
 #include "lib/cleanup.h"
+#include "lib/digest.h"
 #include "lib/message.h"
+#include "registry/manifest.h"
+#include "registry/session.h"
 
 #define LOOK_MS      100
 #define SEARCH_LIMIT 25
@@ -35,7 +39,7 @@ hear(struct job *job, int sock, answer_fn *take, struct imgd_error **err)
 			return imgd_error_set(err, ECANCELED, "cancelled");
 		if (poll(&fd, 1, LOOK_MS) <= 0)
 			continue;
-		r = message_recv(sock, PROTOCOL_MAX_BYTES, &m, err);
+		r = message_recv(sock, PROTOCOL_MAX_DOC, &m, err);
 		if (r == 0)
 			return imgd_error_set(err, EPIPE, "the puller died");
 		if (r < 0)
@@ -163,4 +167,122 @@ job_search(struct job *job, struct imgd_error **err)
 	if (params.search == NULL)
 		return imgd_error_set(err, ENOMEM, "out of memory");
 	return ask(job, &params, take_found, err);
+}
+
+/* ---- distribution ---- */
+
+static void
+put_platform(struct job *job, const struct platform *p)
+{
+	struct strbuf *sb = &job->result;
+
+	if (p->arch[0] == '\0' && p->os[0] == '\0')
+		return;
+	if (sb->len > 0 && sb->data[sb->len - 1] != '[')
+		strbuf_putc(sb, ',');
+	strbuf_puts(sb, "{\"architecture\":");
+	strbuf_json(sb, p->arch);
+	strbuf_puts(sb, ",\"os\":");
+	strbuf_json(sb, p->os);
+	if (p->variant[0] != '\0') {
+		strbuf_puts(sb, ",\"variant\":");
+		strbuf_json(sb, p->variant);
+	}
+	strbuf_putc(sb, '}');
+}
+
+static void
+put_descriptor(struct job *job, const char *media_type, const char *digest,
+    size_t len)
+{
+	strbuf_puts(&job->result, "{\"Descriptor\":{\"mediaType\":");
+	strbuf_json(&job->result, media_type);
+	strbuf_puts(&job->result, ",\"digest\":");
+	strbuf_json(&job->result, digest);
+	strbuf_printf(&job->result, ",\"size\":%zu},\"Platforms\":[", len);
+}
+
+/* What the name points to: an index tells its platforms itself, a manifest's is
+ * in the config that follows.  Returns 1 if nothing more is needed. */
+static int
+take_top(struct job *job, const char *media_type, const char *digest,
+    const void *data, size_t len, struct imgd_error **err)
+{
+	cleanup(manifest_freep) struct manifest *m = NULL;
+	char real[DIGEST_STR_SIZE];
+	size_t i;
+	int r;
+
+	/* Of what is older only the payload is passed on. */
+	if (strcmp(media_type, MEDIA_DOCKER_SCHEMA1) == 0) {
+		put_descriptor(job, MEDIA_DOCKER_SCHEMA1_SIGNED, digest, len);
+		return 1;
+	}
+	r = digest_of(data, len, real, err);
+	if (r < 0)
+		return r;
+	if (strcmp(real, digest) != 0)
+		return imgd_error_set(err, IMGD_E_DIGEST,
+		    "manifest: digest is %s, not %s", real, digest);
+	r = manifest_parse(media_type, data, len, &m, err);
+	if (r < 0)
+		return r;
+	put_descriptor(job, m->media_type, digest, len);
+	for (i = 0; i < m->n_entries; i++)
+		if (m->entries[i].has_platform && !m->entries[i].is_artifact)
+			put_platform(job, &m->entries[i].platform);
+	return m->kind == MANIFEST_INDEX;
+}
+
+static int
+take_document(struct job *job, struct message *m, struct imgd_error **err)
+{
+	cleanup(image_config_freep) struct image_config *config = NULL;
+	const char *media_type, *digest;
+	const void *data;
+	uint32_t kind;
+	size_t len;
+	int r;
+
+	if (m->type == PULLER_RESOLVED)
+		return 1;
+	if (m->type != PULLER_DOC)
+		return imgd_error_set(err, IMGD_E_PROTOCOL,
+		    "puller: unexpected message %u", (unsigned int)m->type);
+	kind = message_get_u32(m);
+	media_type = message_get_str(m);
+	digest = message_get_str(m);
+	data = message_get_bytes(m, &len);
+	r = message_end(m, err);
+	if (r < 0)
+		return r;
+	if (kind == REGISTRY_DOC_TOP && job->result.len == 0)
+		return take_top(job, media_type, digest, data, len, err);
+	if (kind != REGISTRY_DOC_CONFIG || job->result.len == 0)
+		return imgd_error_set(err, IMGD_E_PROTOCOL,
+		    "puller: a document that was not asked for");
+	r = image_config_parse(data, len, &config, err);
+	if (r < 0)
+		return r;
+	put_platform(job, &config->platform);
+	return 1;
+}
+
+int
+job_distribution(struct job *job, struct imgd_error **err)
+{
+	cleanup(puller_params_done) struct puller_params params = { 0 };
+	int r = fill(job, &params, err);
+
+	if (r >= 0)
+		r = ask(job, &params, take_document, err);
+	if (r >= 0 && job->result.len == 0)
+		return imgd_error_set(err, EOPNOTSUPP,
+		    "%s: the registry is of version 1, which has no manifests",
+		    job->args[0]);
+	if (r >= 0)
+		strbuf_puts(&job->result, "]}");
+	else
+		job->result.len = 0;
+	return r;
 }

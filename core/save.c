@@ -367,6 +367,7 @@ job_save(struct job *job, struct imgd_error **err)
 	cleanup(save_done) struct save s = { .n = 0 };
 	cleanup(archive_out_done) struct archive_out a = { .file_fd = -EBADF };
 	const char *format = job_getenv(job, "format");
+	size_t i;
 	int r;
 
 	s.is_oci = format != NULL && strcmp(format, "oci") == 0;
@@ -381,5 +382,10 @@ job_save(struct job *job, struct imgd_error **err)
 		    "only the format oci can be a directory");
 	if (r >= 0)
 		r = gather(job, &s, err);
-	return r < 0 ? r : write_all(job, &a, &s, err);
+	if (r >= 0)
+		r = write_all(job, &a, &s, err);
+	for (i = 0; r >= 0 && i < s.n; i++)
+		image_event(job->engine, "save", s.images[i].image.id,
+		    s.images[i].image.id, s.images[i].image.id);
+	return r;
 }

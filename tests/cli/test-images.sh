@@ -29,6 +29,7 @@ done
 imgd tag app-mid:1 host:5000/team/app:x || exit 99
 imgd tag app-old:1 app-old:2 || exit 99
 digest=$(imgd images --json app-old:1 | jq -r .Digest)
+mid_digest=$(imgd images --json app-mid:1 | jq -r .Digest)
 old_id=$(imgd images -q app-old:1)
 
 lists() { # WANTED ARGUMENT…
@@ -110,6 +111,25 @@ ok "a writable layer" imgd create box app-mid:1
 ok "writable layers are counted" [ "$(imgd images --format '{{.Containers}}' \
     app-mid:1)" = 1 ]
 imgd rm box >/dev/null
+
+# ---- what a registry has, without a pull ----
+
+distribution() { # NAME WANTED
+	job distribution "$1" | tee "$dir/is" |
+	    jq -e --arg digest "$2" '.Descriptor.digest == $digest and
+		.Descriptor.size > 100 and
+		.Platforms == [{"architecture":"amd64","os":"linux"}] and
+		.Descriptor.mediaType ==
+		    "application/vnd.oci.image.manifest.v1+json"'
+}
+ok "a manifest's descriptor and platform" distribution \
+    "127.0.0.1:$registry_port/library/app-mid:1" \
+    "$mid_digest"
+unknown() {
+	! job distribution "127.0.0.1:$registry_port/library/nothing:1" \
+	    >"$dir/is" && cat "$dir/is" && jq -e '.code == 1027' "$dir/is"
+}
+ok "a name that the registry does not know" unknown
 
 # ---- dockerd's list ----
 

@@ -95,7 +95,7 @@ ok "all tags" sh -c "
 	    push -q -a $there/all/tags &&
 	curl -fs http://$there/v2/all/tags/tags/list | grep '\"a\"' | grep '\"b\"'"
 
-refused "an unknown name" "an image does not exist locally with the tag" \
+refused "an unknown name" "An image does not exist locally with the tag" \
     imgd push "$there/no/such:1"
 refused "a digest" "cannot push a digest reference" \
     imgd push "$there/no/such@sha256:$(printf %064d 0)"

@@ -15,6 +15,7 @@
 #include <time.h>
 
 #include "core/client.h"
+#include "core/role.h"
 #include "lib/cleanup.h"
 #include "lib/strbuf.h"
 
@@ -39,6 +40,10 @@ main(int argc, char **argv)
 	struct strbuf sb = STRBUF_INIT;
 	int i;
 
+	/* An engine that begins here has workers, too. */
+	i = argc > 0 ? role_run(argv[0]) : -1;
+	if (i >= 0)
+		return i;
 	if (argc < 4 || config_load(argv[2], &config, &err) < 0)
 		return 2;
 	q.name = argv[3];

@@ -1,0 +1,117 @@
+"""The clients of bench/daemon.sh.
+
+    fill SOCKET N          import N small images
+    first SOCKET BEGAN     wait for the first answer; BEGAN is in nanoseconds
+    idle SOCKET PID        memory of the daemon
+    list SOCKET SECONDS    ask for the list of images, by two processes
+"""
+import http.client
+import io
+import multiprocessing
+import socket
+import sys
+import tarfile
+import time
+
+
+class Connection(http.client.HTTPConnection):
+    def __init__(self, path):
+        super().__init__("imgd")
+        self.path = path
+
+    def connect(self):
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.connect(self.path)
+
+
+def wait_for(path):
+    while True:
+        s = socket.socket(socket.AF_UNIX)
+        try:
+            s.connect(path)
+            s.sendall(b"GET /_ping HTTP/1.0\r\n\r\n")
+            if s.recv(100):
+                return
+        except OSError:
+            time.sleep(0.001)
+        finally:
+            s.close()
+
+
+def fill(path, n):
+    wait_for(path)
+    c = Connection(path)
+    for i in range(n):
+        data = io.BytesIO()
+        with tarfile.open(fileobj=data, mode="w") as tar:
+            info = tarfile.TarInfo("file")
+            info.size = 20
+            tar.addfile(info, io.BytesIO(b"%20d" % i))
+        c.request("POST", "/images/create?fromSrc=-&repo=bench%d:1" % i,
+                  body=data.getvalue())
+        answer = c.getresponse().read()
+        assert b"sha256:" in answer, answer
+
+
+def first(path, began):
+    wait_for(path)
+    print("first answer after %.1f ms" % ((time.time_ns() - began) / 1e6))
+
+
+def idle(path, pid):
+    wait_for(path)
+    time.sleep(1)
+    kb = {}
+    with open("/proc/%d/smaps_rollup" % pid) as f:
+        for line in f:
+            key, _, value = line.partition(":")
+            if value.endswith("kB\n"):
+                kb[key] = int(value.split()[0])
+    print("anonymous %d kB, resident %d kB, proportional %d kB" %
+          (kb["Anonymous"], kb["Rss"], kb["Pss"]))
+
+
+def lister(path, until, results):
+    s = socket.socket(socket.AF_UNIX)
+    s.connect(path)
+    n = size = 0
+    while time.monotonic() < until:
+        s.sendall(b"GET /images/json HTTP/1.1\r\nHost: x\r\n\r\n")
+        data = s.recv(1 << 20)
+        while b"\r\n\r\n" not in data:
+            data += s.recv(1 << 20)
+        head, _, body = data.partition(b"\r\n\r\n")
+        length = int(head.lower().split(b"content-length:")[1].split()[0])
+        left = length - len(body)
+        while left > 0:
+            left -= len(s.recv(min(left, 1 << 20)))
+        n += 1
+        size = length
+    results.put((n, size))
+
+
+def list_images(path, seconds):
+    wait_for(path)
+    results = multiprocessing.Queue()
+    until = time.monotonic() + seconds
+    many = [multiprocessing.Process(target=lister,
+                                    args=(path, until, results))
+            for _ in range(2)]
+    for p in many:
+        p.start()
+    done = [results.get() for _ in many]
+    for p in many:
+        p.join()
+    print("%.0f lists a second, %d bytes each" %
+          (sum(n for n, _ in done) / seconds, done[0][1]))
+
+
+verb, path = sys.argv[1:3]
+if verb == "fill":
+    fill(path, int(sys.argv[3]))
+elif verb == "first":
+    first(path, int(sys.argv[3]))
+elif verb == "idle":
+    idle(path, int(sys.argv[3]))
+else:
+    list_images(path, float(sys.argv[3]))
