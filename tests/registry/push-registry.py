@@ -13,6 +13,7 @@ that go on.  Ends when its standard input ends.
 """
 import json
 import sys
+import threading
 import time
 import uuid
 from urllib.parse import parse_qs, urlsplit
@@ -44,6 +45,7 @@ class Upload:
         self.repo = repo
         self.data = bytearray()
         self.is_dead = False
+        self.lock = threading.Lock()
 
 
 class Handler(frame.Handler):
@@ -197,6 +199,14 @@ class Handler(frame.Handler):
             ("Docker-Content-Digest", digest)])
 
     def upload(self, name, fault, i, query):
+        up = uploads.get(i)
+        if up is None:
+            return self.error(404, "BLOB_UPLOAD_UNKNOWN")
+        # What a client that was killed has sent is read to its end first.
+        with up.lock:
+            return self.upload_locked(name, fault, i, query)
+
+    def upload_locked(self, name, fault, i, query):
         if i not in uploads or uploads[i].is_dead:
             return self.error(404, "BLOB_UPLOAD_UNKNOWN")
         if self.command == "GET":
