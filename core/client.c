@@ -17,6 +17,7 @@
 #include "core/engine.h"
 #include "core/lock.h"
 #include "core/protocol.h"
+#include "core/proxies.h"
 #include "core/store.h"
 #include "lib/cleanup.h"
 #include "lib/fs-at.h"
@@ -166,27 +167,55 @@ reach_engine(const char *root, const struct config *config, bool is_timid,
 	    root);
 }
 
+static void
+put_env(struct message *m, const char *const (*env)[2], size_t n)
+{
+	size_t i;
+
+	for (i = 0; i < n; i++) {
+		if (env[i][1] == NULL)
+			continue;
+		message_put_str(m, env[i][0]);
+		message_put_str(m, env[i][1]);
+	}
+}
+
+static uint32_t
+count_env(const char *const (*env)[2], size_t n)
+{
+	uint32_t n_set = 0;
+	size_t i;
+
+	for (i = 0; i < n; i++)
+		n_set += env[i][1] != NULL;
+	return n_set;
+}
+
 static int
 send_request(int sock, const struct job_request *q, struct imgd_error **err)
 {
+	/* The engine's own environment is that of whichever verb happened to
+	 * start it. */
+	const struct proxies proxies = proxies_of_environment();
+	const char *const more[][2] = {
+		{ "has-proxies", "1" },
+		{ "http-proxy", proxies.http },
+		{ "https-proxy", proxies.https },
+		{ "no-proxy", proxies.none },
+	};
+	const size_t n_more = sizeof(more) / sizeof(more[0]);
 	struct message m;
 	size_t i;
-	uint32_t n = 0;
 
 	message_init(&m, JOB_RUN);
 	message_put_str(&m, q->name);
 	message_put_u32(&m, (uint32_t)q->n_args);
 	for (i = 0; i < q->n_args; i++)
 		message_put_str(&m, q->args[i]);
-	for (i = 0; i < q->n_env; i++)
-		n += q->env[i][1] != NULL;
-	message_put_u32(&m, n);
-	for (i = 0; i < q->n_env; i++) {
-		if (q->env[i][1] == NULL)
-			continue;
-		message_put_str(&m, q->env[i][0]);
-		message_put_str(&m, q->env[i][1]);
-	}
+	message_put_u32(&m, count_env(q->env, q->n_env) +
+	    count_env(more, n_more));
+	put_env(&m, q->env, q->n_env);
+	put_env(&m, more, n_more);
 	message_put_u32(&m, (uint32_t)q->n_fds);
 	for (i = 0; i < q->n_fds; i++)
 		message_put_fd(&m, q->fds[i]);

@@ -21,7 +21,9 @@ enum key {
 	KEY_REGISTRY_MIRRORS,
 	KEY_INSECURE_REGISTRIES,
 	KEY_V1_REGISTRIES,
+	KEY_PROXIES,
 	KEY_MAX_CONCURRENT_DOWNLOADS,
+	KEY_MAX_CONCURRENT_UPLOADS,
 	KEY_MAX_DOWNLOAD_ATTEMPTS,
 	KEY_LIMIT_RATE,
 	KEY_RESUME_DOWNLOADS,
@@ -37,7 +39,9 @@ const char *const config_keys[] = {
 	[KEY_REGISTRY_MIRRORS] = "registry-mirrors",
 	[KEY_INSECURE_REGISTRIES] = "insecure-registries",
 	[KEY_V1_REGISTRIES] = "v1-registries",
+	[KEY_PROXIES] = "proxies",
 	[KEY_MAX_CONCURRENT_DOWNLOADS] = "max-concurrent-downloads",
+	[KEY_MAX_CONCURRENT_UPLOADS] = "max-concurrent-uploads",
 	[KEY_MAX_DOWNLOAD_ATTEMPTS] = "max-download-attempts",
 	[KEY_LIMIT_RATE] = "limit-rate",
 	[KEY_RESUME_DOWNLOADS] = "resume-downloads",
@@ -161,6 +165,30 @@ get_mirrors(const char *key, struct json_object *v, struct config *c,
 	return r;
 }
 
+/* { "http-proxy": …, "https-proxy": …, "no-proxy": … } */
+static int
+get_proxies(const char *name, struct json_object *v, struct config *c,
+    struct imgd_error **err)
+{
+	int r = 0;
+
+	if (!json_object_is_type(v, json_type_object))
+		return imgd_error_set(err, EINVAL, "%s: not an object", name);
+	json_object_object_foreach(v, key, value) {
+		if (strcmp(key, "http-proxy") == 0)
+			r = get_string(key, value, &c->http_proxy, err);
+		else if (strcmp(key, "https-proxy") == 0)
+			r = get_string(key, value, &c->https_proxy, err);
+		else if (strcmp(key, "no-proxy") == 0)
+			r = get_string(key, value, &c->no_proxy, err);
+		else
+			r = imgd_error_set(err, EINVAL, "unknown key %s", key);
+		if (r < 0)
+			return imgd_error_prefix(err, "%s", name);
+	}
+	return 0;
+}
+
 static int
 get_number(const char *key, struct json_object *v, int64_t max,
     unsigned int *ret, struct imgd_error **err)
@@ -234,8 +262,13 @@ take_key(struct config *c, const char *key, struct json_object *v,
 	case KEY_V1_REGISTRIES:
 		return get_list(key, v, &c->v1_registries,
 		    &c->n_v1_registries, err);
+	case KEY_PROXIES:
+		return get_proxies(key, v, c, err);
 	case KEY_MAX_CONCURRENT_DOWNLOADS:
 		return get_number(key, v, 64, &c->max_concurrent_downloads,
+		    err);
+	case KEY_MAX_CONCURRENT_UPLOADS:
+		return get_number(key, v, 64, &c->max_concurrent_uploads,
 		    err);
 	case KEY_MAX_DOWNLOAD_ATTEMPTS:
 		return get_number(key, v, 1000000, &c->max_download_attempts,
@@ -280,6 +313,7 @@ config_load(const char *path, struct config *ret, struct imgd_error **err)
 	    "/imgd/daemon.json";
 	cleanup(config_done) struct config c = {
 		.max_concurrent_downloads = 3,
+		.max_concurrent_uploads = 5,
 		.max_download_attempts = 5,
 		.max_partial_bytes = 8ull << 30,
 		.spooling = PULL_SPOOL_SLOW,
@@ -326,6 +360,9 @@ config_done(struct config *c)
 	free(c->storage_driver);
 	str_list_free(c->storage_opts, c->n_storage_opts);
 	free(c->certs_dir);
+	free(c->http_proxy);
+	free(c->https_proxy);
+	free(c->no_proxy);
 	for (i = 0; i < c->n_registry_mirrors; i++) {
 		free(c->registry_mirrors[i].url);
 		free(c->registry_mirrors[i].registry);

@@ -37,7 +37,10 @@ struct config {
 	size_t n_insecure_registries;
 	char **v1_registries; /* HOST[:PORT] */
 	size_t n_v1_registries;
+	/* NULL: those of the verb that asks */
+	char *http_proxy, *https_proxy, *no_proxy;
 	unsigned int max_concurrent_downloads; /* >= 1 */
+	unsigned int max_concurrent_uploads;   /* >= 1 */
 	unsigned int max_download_attempts;    /* >= 1 */
 	uint64_t max_bytes_per_s;   /* 0 = no limit */
 	uint64_t max_partial_bytes; /* of all partial blobs */

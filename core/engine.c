@@ -24,8 +24,10 @@
 #include "lib/cleanup.h"
 #include "lib/fs-at.h"
 #include "lib/log.h"
+#include "tagstore/uploads.h"
 
-#define LOG_ENGINE "engine"
+#define LOG_ENGINE   "engine"
+#define UPLOAD_MAX_S (7 * 86400) /* longer no registry keeps a part */
 
 bool
 engine_is_ending(struct engine *e)
@@ -345,6 +347,9 @@ recover(struct engine *e, struct imgd_error **err)
 		r = fs_make_dir(e->store->root_fd, "spool", 0700, err);
 	if (r >= 0)
 		r = partials_expire(e->store, err);
+	if (r >= 0)
+		(void)tagstore_uploads_expire(e->store->tags, UPLOAD_MAX_S,
+		    NULL);
 	if (r >= 0 && tagstore_pulls_abandon_all(e->store->tags, NULL) < 0) {
 		/* The database cannot write where the disk is full. */
 		r = remove_all(e, "staging", NULL, err);

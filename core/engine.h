@@ -77,6 +77,7 @@ struct engine {
 	struct pull *pulls;     /* in flight */
 	struct flight *flights; /* layers in flight */
 	unsigned int n_transfers; /* layers being fetched now */
+	unsigned int n_uploads;   /* and being sent */
 	struct job *jobs; /* that run, the newest first */
 	uint64_t last_job_id;
 

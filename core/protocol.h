@@ -5,6 +5,8 @@
 #ifndef CORE_PROTOCOL_H
 #define CORE_PROTOCOL_H
 
+#include <stdint.h>
+
 #include "lib/limits.h"
 
 /* Largest payload either side accepts, beside what names a document. */
@@ -113,36 +115,47 @@ enum {
 /*
  * ---- engine and pusher: the puller's module, begun with another message ----
  *
- * Each order is answered before the next is given.  What fails ends the pusher
- * with PULLER_FAILED.
+ * Orders of several layers are served at once; each layer's are given one after
+ * the other.  A layer that fails is told of with PULLER_LAYER_FAILED, what else
+ * fails with PULLER_FAILED; pauses with PULLER_RETRYING.
  */
 enum {
 	/* engine, first: as PULLER_START */
 	PUSHER_START = 250,
-	/* engine: str blob digest, u32 n, n str repositories to mount from */
+	/* engine: u32 layer, str blob digest, u32 n, n str repositories to
+	 * mount from */
 	PUSHER_FIND,
-	/* pusher: u32 PUSHER_*, u64 size, str repository mounted from */
+	/* pusher: u32 layer, u32 PUSHER_*, u64 size, str repository mounted
+	 * from */
 	PUSHER_FOUND,
-	/* engine: u32 enum deflate_format, fds: scratch file, tar */
+	/* engine: u32 layer, u32 enum deflate_format, u32 whether it is sent in
+	 * pieces, str location of an upload that was begun ("": none), u64
+	 * bytes that arrived there, str digest of them, fds: scratch file,
+	 * tar */
 	PUSHER_UPLOAD,
-	/* pusher: u64 tar bytes so far */
+	/* pusher: u32 layer, u64 tar bytes so far */
 	PUSHER_PROGRESS,
-	/* pusher: str why; the tar is needed once more */
+	/* pusher: u32 layer, str location, u64 bytes, str digest: an upload
+	 * that may go on there, and what arrived of it */
+	PUSHER_MARK,
+	/* pusher: u32 layer, str why; the tar is needed once more */
 	PUSHER_AGAIN,
-	/* engine: fd of the tar */
+	/* engine: u32 layer, fd of the tar */
 	PUSHER_TAR,
-	/* pusher: str diff_id, u64 tar bytes, str blob digest, u64 blob bytes;
-	 * all was sent, and waits for the word */
+	/* pusher: u32 layer, str diff_id, u64 tar bytes, str blob digest, u64
+	 * blob bytes; all was sent, and waits for the word */
 	PUSHER_SENT,
-	/* engine: the tar is what it should be */
+	/* engine: u32 layer; the tar is what it should be */
 	PUSHER_COMMIT,
-	/* engine: str digest, bytes of a config */
+	/* engine: u32 PUSHER_NO_LAYER, str digest, bytes of a config */
 	PUSHER_CONFIG,
-	/* engine: str tag, str media type, str digest, bytes */
+	/* engine: u32 PUSHER_NO_LAYER, str tag, str media type, str digest,
+	 * bytes */
 	PUSHER_MANIFEST,
-	/* pusher: done, for UPLOAD, CONFIG and MANIFEST */
+	/* pusher: u32 layer: done, for UPLOAD, CONFIG and MANIFEST */
 	PUSHER_DONE
 };
+#define PUSHER_NO_LAYER UINT32_MAX
 #define PUSHER_MISSING 0u
 #define PUSHER_EXISTS  1u
 #define PUSHER_MOUNTED 2u

@@ -46,6 +46,9 @@ puller_params_put(struct message *m, const struct puller_params *p)
 		message_put_u32(m, p->mirrors[i].with_ns);
 	}
 	put_list(m, p->insecure, p->n_insecure);
+	message_put_str(m, p->http_proxy);
+	message_put_str(m, p->https_proxy);
+	message_put_str(m, p->no_proxy);
 	message_put_str(m, p->ca_pem);
 	message_put_str(m, p->cert_pem);
 	message_put_str(m, p->key_pem);
@@ -117,6 +120,9 @@ puller_params_get(struct message *m, struct puller_params *ret,
 	p.search_limit = message_get_u32(m);
 	get_mirrors(m, &p);
 	get_list(m, &p.insecure, &p.n_insecure);
+	get_string(m, &p.http_proxy);
+	get_string(m, &p.https_proxy);
+	get_string(m, &p.no_proxy);
 	get_string(m, &p.ca_pem);
 	get_string(m, &p.cert_pem);
 	get_string(m, &p.key_pem);
@@ -127,6 +133,8 @@ puller_params_get(struct message *m, struct puller_params *ret,
 		p.username == NULL ||
 		p.password == NULL || p.identity_token == NULL ||
 		p.mirrors == NULL || p.insecure == NULL ||
+		p.http_proxy == NULL || p.https_proxy == NULL ||
+		p.no_proxy == NULL ||
 		p.ca_pem == NULL || p.cert_pem == NULL ||
 		p.key_pem == NULL))
 		r = imgd_error_set(err, ENOMEM, "out of memory");
@@ -135,6 +143,14 @@ puller_params_get(struct message *m, struct puller_params *ret,
 	else
 		*ret = p;
 	return r;
+}
+
+static void
+free_secret(char *s)
+{
+	if (s != NULL)
+		explicit_bzero(s, strlen(s));
+	free(s);
 }
 
 void
@@ -147,17 +163,14 @@ puller_params_done(struct puller_params *p)
 	free(p->known_digest);
 	free(p->search);
 	free(p->username);
-	if (p->password != NULL)
-		explicit_bzero(p->password, strlen(p->password));
-	free(p->password);
-	if (p->identity_token != NULL)
-		explicit_bzero(p->identity_token, strlen(p->identity_token));
-	free(p->identity_token);
+	free_secret(p->password);
+	free_secret(p->identity_token);
+	free_secret(p->http_proxy);
+	free_secret(p->https_proxy);
+	free(p->no_proxy);
 	free(p->ca_pem);
 	free(p->cert_pem);
-	if (p->key_pem != NULL)
-		explicit_bzero(p->key_pem, strlen(p->key_pem));
-	free(p->key_pem);
+	free_secret(p->key_pem);
 	for (i = 0; i < p->n_mirrors; i++)
 		free(p->mirrors[i].url);
 	free(p->mirrors);

@@ -33,6 +33,8 @@ struct puller_params {
 	size_t n_mirrors;
 	char **insecure;
 	size_t n_insecure;
+	/* "" = none; no_proxy is a list of hosts */
+	char *http_proxy, *https_proxy, *no_proxy;
 	/* PEM texts, "" = none */
 	char *ca_pem, *cert_pem, *key_pem;
 };

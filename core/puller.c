@@ -488,6 +488,13 @@ puller_open_session(const struct puller_params *params, bool is_push,
 		.max_bytes_per_s = params->max_bytes_per_s,
 		.retrying = retrying,
 		.ctx = ctx,
+		.http_proxy = is_text(params->http_proxy)
+		    ? params->http_proxy
+		    : NULL,
+		.https_proxy = is_text(params->https_proxy)
+		    ? params->https_proxy
+		    : NULL,
+		.no_proxy = params->no_proxy,
 		.mirrors = mirrors,
 		.n_mirrors = params->n_mirrors,
 		.insecure = (const char *const *)params->insecure,

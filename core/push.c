@@ -16,7 +16,8 @@
 #include "lib/log.h"
 #include "tagstore/sources.h"
 
-#define LOOK_MS 100
+#define LOOK_MS          100
+#define MAX_RETRIES_TOLD 1000
 
 void
 push_show(struct push *p, const char *id, const char *status,
@@ -42,22 +43,58 @@ push_show(struct push *p, const char *id, const char *status,
 	strbuf_done(&sb);
 }
 
-int
-push_hear(struct push *p, size_t max, struct message *m,
-    struct imgd_error **err)
+/* Wait for a message, and see whether anybody still wants it. */
+static int
+wait_for_pusher(struct push *p, struct imgd_error **err)
 {
 	struct pollfd fd = { .fd = p->sock, .events = POLLIN };
-	int r;
 
 	while (poll(&fd, 1, LOOK_MS) <= 0)
 		if (job_is_abandoned(p->job) || engine_is_ending(p->engine))
 			return imgd_error_set(err, ECANCELED, "cancelled");
-	r = message_recv(p->sock, max, m, err);
-	if (r == 0)
-		r = imgd_error_set(err, EPIPE, "the pusher died");
-	if (r < 0)
+	return 0;
+}
+
+static int
+take_retrying(struct push *p, struct message *m, struct imgd_error **err)
+{
+	const char *why = message_get_str(m);
+	uint32_t ms = message_get_u32(m);
+	cleanup_free char *text = NULL;
+	int r = message_end(m, err);
+
+	if (r < 0 || p->n_retries++ >= MAX_RETRIES_TOLD)
 		return r;
-	return m->type == PULLER_FAILED ? message_get_error(m, err) : 0;
+	if (asprintf(&text, "Retrying in %u s: %.400s",
+		(unsigned int)(ms + 999) / 1000, why) < 0)
+		return imgd_error_set(err, ENOMEM, "out of memory");
+	push_show(p, NULL, text, 0, 0);
+	return 0;
+}
+
+int
+push_hear(struct push *p, size_t max, struct message *m,
+    struct imgd_error **err)
+{
+	for (;;) {
+		int r = wait_for_pusher(p, err);
+
+		if (r >= 0)
+			r = message_recv(p->sock, max, m, err);
+		if (r == 0)
+			r = imgd_error_set(err, EPIPE, "the pusher died");
+		if (r < 0)
+			return r;
+		if (m->type == PULLER_FAILED)
+			return message_get_error(m, err);
+		if (m->type != PULLER_RETRYING)
+			return 0;
+		r = take_retrying(p, m, err);
+		if (r < 0)
+			return r;
+		message_done(m);
+		message_init(m, 0);
+	}
 }
 
 static int
@@ -68,10 +105,17 @@ hear_done(struct push *p, struct imgd_error **err)
 
 	message_init(&m, 0);
 	r = push_hear(p, PROTOCOL_MAX_BYTES, &m, err);
-	if (r >= 0 && m.type != PUSHER_DONE)
+	if (r >= 0 && (m.type != PUSHER_DONE ||
+			  message_get_u32(&m) != PUSHER_NO_LAYER))
 		r = imgd_error_set(err, IMGD_E_PROTOCOL,
 		    "pusher: unexpected message %u", (unsigned int)m.type);
 	return r;
+}
+
+const char *
+push_format_name(enum deflate_format format)
+{
+	return format == DEFLATE_ZSTD ? "zstd" : "gzip";
 }
 
 /* ---- the image and its layers ---- */
@@ -132,34 +176,13 @@ start_pusher(struct push *p, struct imgd_error **err)
 	close_fd(&pair[1]);
 	if (r < 0)
 		return r;
+	params.n_threads = push_max_uploads(p);
 	puller_params_put(&m, &params);
 	m.type = PUSHER_START;
 	return message_send(p->sock, &m, err);
 }
 
 /* ---- steps ---- */
-
-static int
-push_layers(struct push *p, struct imgd_error **err)
-{
-	size_t i;
-	int r = 0;
-
-	for (i = 0; i < p->image.n_layers; i++) {
-		char id[13];
-
-		(void)snprintf(id, sizeof(id), "%.12s",
-		    digest_hex(p->image.layers[i].diff_id));
-		push_show(p, id, "Preparing", 0, 0);
-	}
-	for (i = 0; i < p->image.n_layers && r >= 0; i++) {
-		r = push_layer(p, i, err);
-		if (r < 0)
-			(void)imgd_error_prefix(err, "layer %.12s",
-			    digest_hex(p->image.layers[i].diff_id));
-	}
-	return r;
-}
 
 static int
 push_documents(struct push *p, struct imgd_error **err)
@@ -172,6 +195,7 @@ push_documents(struct push *p, struct imgd_error **err)
 	int r;
 
 	message_init(&m, PUSHER_CONFIG);
+	message_put_u32(&m, PUSHER_NO_LAYER);
 	message_put_str(&m, p->image.id);
 	message_put_bytes(&m, p->image.config, p->image.config_len);
 	r = message_send(p->sock, &m, err);
@@ -183,6 +207,7 @@ push_documents(struct push *p, struct imgd_error **err)
 		r = digest_of(manifest.data, manifest.len, digest, err);
 	if (r >= 0) {
 		message_init(&m, PUSHER_MANIFEST);
+		message_put_u32(&m, PUSHER_NO_LAYER);
 		message_put_str(&m, p->ref.tag);
 		message_put_str(&m, media_type);
 		message_put_str(&m, digest);
@@ -201,15 +226,28 @@ push_documents(struct push *p, struct imgd_error **err)
 	return r;
 }
 
-/* Next time these need not be sent.  A failure only costs that. */
+/* Next time these need not be sent, or not be packed to know what they are
+ * there.  A failure only costs that. */
 static void
-note_sources(struct push *p)
+note_blobs(struct push *p)
 {
+	struct tagstore *tags = p->engine->store->tags;
+	const char *format = push_format_name(p->format);
 	size_t i;
 
-	for (i = 0; i < p->image.n_layers; i++)
-		(void)tagstore_source_add(p->engine->store->tags,
-		    p->layers[i].digest, p->ref.domain, p->ref.path, NULL);
+	for (i = 0; i < p->image.n_layers; i++) {
+		struct push_layer *l = &p->layers[i];
+		struct layer_blob blob = { .size_bytes = l->size_bytes };
+
+		memcpy(blob.digest, l->digest, DIGEST_STR_SIZE);
+		(void)tagstore_source_add(tags, l->digest, p->ref.domain,
+		    p->ref.path, NULL);
+		/* Of what it came as the image's own row tells. */
+		if (l->suffix != NULL)
+			(void)tagstore_layer_blob_add(tags,
+			    p->image.layers[i].diff_id, p->ref.domain, format,
+			    &blob, NULL);
+	}
 }
 
 static int
@@ -238,15 +276,17 @@ run(struct push *p, struct imgd_error **err)
 	if (r >= 0)
 		r = push_documents(p, err);
 	if (r >= 0)
-		note_sources(p);
+		note_blobs(p);
 	return r;
 }
 
 static void
 clean_up(struct push *p)
 {
+	/* Its reader gone, a packer ends. */
 	close_fd(&p->sock);
 	worker_end(&p->pidfd);
+	push_layers_end(p);
 	layer_hold_done(&p->hold);
 	free(p->layers);
 	image_done(&p->image);
@@ -257,7 +297,9 @@ push_one(struct job *job, const struct reference *ref,
     enum deflate_format format, struct imgd_error **err)
 {
 	struct push p = { .job = job, .engine = job->engine, .ref = *ref,
-		.format = format, .sock = -EBADF, .pidfd = -EBADF };
+		.format = format,
+		.in_pieces = job_getenv(job, "retry") != NULL,
+		.sock = -EBADF, .pidfd = -EBADF };
 	cleanup_free char *canonical = reference_canonical(ref);
 	int r = run(&p, err);
 

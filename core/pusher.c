@@ -1,6 +1,14 @@
+/*
+ * The pusher: a puller that sends.
+ *
+ * One thread reads the engine's messages.  Orders go to threads, each of which
+ * serves one layer at a time; what belongs to an upload that runs goes to the
+ * thread that waits for it.
+ */
 #include "config.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -15,11 +23,24 @@
 
 #define PROGRESS_INTERVAL_MS 100
 #define MAX_MOUNTS           8
+#define MAX_THREADS          64
+#define WORK_STACK           (384u << 10)
 
-struct pusher {
-	int sock;
-	struct registry_session *session;
-	/* of the upload that runs */
+struct order {
+	struct order *next;
+	struct message m;
+};
+
+struct pusher;
+
+/* An order that is being served. */
+struct work {
+	struct work *next;
+	struct pusher *pusher;
+	uint32_t layer;
+	struct message answer; /* the engine's, to an upload */
+	bool has_answer;
+	/* of an upload */
 	enum deflate_format format;
 	struct deflate *deflate;
 	int tar_fd;
@@ -27,36 +48,70 @@ struct pusher {
 	int64_t last_ms;
 };
 
-static int
-hear(struct pusher *p, uint32_t type, struct message *m,
-    struct imgd_error **err)
-{
-	int r = message_recv(p->sock, PROTOCOL_MAX_BYTES, m, err);
+struct pusher {
+	int sock;
+	struct registry_session *session;
+	pthread_mutex_t send_mutex;
+	pthread_mutex_t mutex; /* for what follows, and the works' answers */
+	pthread_cond_t changed;
+	struct order *queue, **queue_end;
+	struct work *works;
+	unsigned int n_threads, n_idle, n_queued, max_threads;
+};
 
-	if (r < 0)
-		return r;
-	if (r == 0)
-		return imgd_error_set(err, ECANCELED, "the engine gave up");
+static int
+tell(struct pusher *p, struct message *m, struct imgd_error **err)
+{
+	int r;
+
+	pthread_mutex_lock(&p->send_mutex);
+	r = message_send(p->sock, m, err);
+	pthread_mutex_unlock(&p->send_mutex);
+	return r;
+}
+
+/* Begin a message about the work's layer. */
+static void
+begin(const struct work *w, struct message *m, uint32_t type)
+{
+	message_init(m, type);
+	message_put_u32(m, w->layer);
+}
+
+static int
+say_done(struct work *w, struct imgd_error **err)
+{
+	struct message m;
+
+	begin(w, &m, PUSHER_DONE);
+	return tell(w->pusher, &m, err);
+}
+
+/* Wait for what the engine answers to this upload. */
+static int
+hear(struct work *w, uint32_t type, struct message *m, struct imgd_error **err)
+{
+	struct pusher *p = w->pusher;
+
+	pthread_mutex_lock(&p->mutex);
+	while (!w->has_answer)
+		pthread_cond_wait(&p->changed, &p->mutex);
+	w->has_answer = false;
+	*m = w->answer;
+	message_init(&w->answer, 0);
+	pthread_mutex_unlock(&p->mutex);
 	if (m->type != type)
 		return imgd_error_set(err, IMGD_E_PROTOCOL,
 		    "unexpected message %u", (unsigned int)m->type);
 	return 0;
 }
 
-static int
-say_done(struct pusher *p, struct imgd_error **err)
-{
-	struct message m;
-
-	message_init(&m, PUSHER_DONE);
-	return message_send(p->sock, &m, err);
-}
-
 /* ---- find ---- */
 
 static int
-find(struct pusher *p, struct message *m, struct imgd_error **err)
+find(struct work *w, struct message *m, struct imgd_error **err)
 {
+	struct registry_session *s = w->pusher->session;
 	const char *from[MAX_MOUNTS], *digest = message_get_str(m);
 	uint32_t i, n = message_get_u32(m), found = PUSHER_MISSING;
 	struct message out;
@@ -70,11 +125,11 @@ find(struct pusher *p, struct message *m, struct imgd_error **err)
 		from[i] = message_get_str(m);
 	r = message_end(m, err);
 	if (r >= 0)
-		r = registry_has_blob(p->session, digest, &size, err);
+		r = registry_has_blob(s, digest, &size, err);
 	if (r > 0)
 		found = PUSHER_EXISTS;
 	for (i = 0; r == 0 && i < n; i++) {
-		r = registry_mount_blob(p->session, digest, from[i], err);
+		r = registry_mount_blob(s, digest, from[i], err);
 		if (r > 0) {
 			found = PUSHER_MOUNTED;
 			break;
@@ -82,17 +137,17 @@ find(struct pusher *p, struct message *m, struct imgd_error **err)
 	}
 	if (r < 0)
 		return r;
-	message_init(&out, PUSHER_FOUND);
+	begin(w, &out, PUSHER_FOUND);
 	message_put_u32(&out, found);
 	message_put_u64(&out, size);
 	message_put_str(&out, found == PUSHER_MOUNTED ? from[i] : "");
-	return message_send(p->sock, &out, err);
+	return tell(w->pusher, &out, err);
 }
 
 /* ---- upload ---- */
 
 static void
-progress(struct pusher *p)
+progress(struct work *w)
 {
 	struct timespec ts;
 	struct message m;
@@ -100,22 +155,22 @@ progress(struct pusher *p)
 
 	(void)clock_gettime(CLOCK_MONOTONIC_COARSE, &ts);
 	now = (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
-	if (now - p->last_ms < PROGRESS_INTERVAL_MS)
+	if (now - w->last_ms < PROGRESS_INTERVAL_MS)
 		return;
-	p->last_ms = now;
-	message_init(&m, PUSHER_PROGRESS);
-	message_put_u64(&m, deflate_plain_bytes(p->deflate));
-	(void)message_send(p->sock, &m, NULL);
+	w->last_ms = now;
+	begin(w, &m, PUSHER_PROGRESS);
+	message_put_u64(&m, deflate_plain_bytes(w->deflate));
+	(void)tell(w->pusher, &m, NULL);
 }
 
 static int64_t
 read_tar(void *ctx, void *buf, uint64_t len, struct imgd_error **err)
 {
-	struct pusher *p = ctx;
+	struct work *w = ctx;
 	ssize_t n;
 
 	do
-		n = read(p->tar_fd, buf, len);
+		n = read(w->tar_fd, buf, len);
 	while (n < 0 && errno == EINTR);
 	if (n < 0)
 		return imgd_error_set(err, errno, "read tar: %s",
@@ -129,39 +184,48 @@ static int
 rewind_tar(void *ctx, const char *why, struct imgd_error **err)
 {
 	cleanup(message_done) struct message m;
-	struct pusher *p = ctx;
+	struct work *w = ctx;
 	int r;
 
 	message_init(&m, 0);
-	if (p->is_begun) {
-		close_fd(&p->tar_fd);
-		message_init(&m, PUSHER_AGAIN);
+	if (w->is_begun) {
+		close_fd(&w->tar_fd);
+		begin(w, &m, PUSHER_AGAIN);
 		message_put_str(&m, why);
-		r = message_send(p->sock, &m, err);
+		r = tell(w->pusher, &m, err);
 		if (r >= 0)
-			r = hear(p, PUSHER_TAR, &m, err);
+			r = hear(w, PUSHER_TAR, &m, err);
 		if (r < 0)
 			return r;
-		p->tar_fd = message_get_fd(&m);
+		w->tar_fd = message_get_fd(&m);
 		r = message_end(&m, err);
 		if (r < 0)
 			return r;
 	}
-	p->is_begun = true;
-	deflate_free(p->deflate);
-	p->deflate = NULL;
-	return deflate_new(p->format, read_tar, p, &p->deflate, err);
+	w->is_begun = true;
+	deflate_free(w->deflate);
+	w->deflate = NULL;
+	return deflate_new(w->format, read_tar, w, &w->deflate, err);
 }
 
 static int64_t
 read_blob(void *ctx, void *buf, size_t len, struct imgd_error **err)
 {
-	struct pusher *p = ctx;
-	int64_t n = deflate_read(p->deflate, buf, len, err);
+	struct work *w = ctx;
+	int64_t n = deflate_read(w->deflate, buf, len, err);
 
 	if (n > 0)
-		progress(p);
+		progress(w);
 	return n;
+}
+
+static int
+blob_digest(void *ctx, char ret[DIGEST_STR_SIZE], struct imgd_error **err)
+{
+	char diff_id[DIGEST_STR_SIZE];
+	struct work *w = ctx;
+
+	return deflate_digests(w->deflate, diff_id, ret, err);
 }
 
 static int
@@ -169,49 +233,68 @@ confirm(void *ctx, char ret_digest[DIGEST_STR_SIZE], struct imgd_error **err)
 {
 	cleanup(message_done) struct message m;
 	char diff_id[DIGEST_STR_SIZE];
-	struct pusher *p = ctx;
+	struct work *w = ctx;
 	int r;
 
-	message_init(&m, PUSHER_SENT);
-	r = deflate_digests(p->deflate, diff_id, ret_digest, err);
+	message_init(&m, 0);
+	r = deflate_digests(w->deflate, diff_id, ret_digest, err);
 	if (r < 0)
 		return r;
+	begin(w, &m, PUSHER_SENT);
 	message_put_str(&m, diff_id);
-	message_put_u64(&m, deflate_plain_bytes(p->deflate));
+	message_put_u64(&m, deflate_plain_bytes(w->deflate));
 	message_put_str(&m, ret_digest);
-	message_put_u64(&m, deflate_bytes(p->deflate));
-	r = message_send(p->sock, &m, err);
+	message_put_u64(&m, deflate_bytes(w->deflate));
+	r = tell(w->pusher, &m, err);
 	if (r >= 0)
-		r = hear(p, PUSHER_COMMIT, &m, err);
+		r = hear(w, PUSHER_COMMIT, &m, err);
 	return r < 0 ? r : message_end(&m, err);
 }
 
+static void
+marked(void *ctx, const char *location, uint64_t bytes, const char *digest)
+{
+	struct work *w = ctx;
+	struct message m;
+
+	begin(w, &m, PUSHER_MARK);
+	message_put_str(&m, location);
+	message_put_u64(&m, bytes);
+	message_put_str(&m, digest);
+	(void)tell(w->pusher, &m, NULL);
+}
+
 static int
-upload(struct pusher *p, struct message *m, struct imgd_error **err)
+upload(struct work *w, struct message *m, struct imgd_error **err)
 {
 	uint32_t format = message_get_u32(m);
-	cleanup_close int spool_fd = message_get_fd(m);
-	struct registry_upload u = { rewind_tar, read_blob, confirm, p,
-		spool_fd };
+	struct registry_upload u = { .rewind = rewind_tar, .read = read_blob,
+		.digest = blob_digest, .confirm = confirm, .marked = marked,
+		.ctx = w, .in_pieces = message_get_u32(m) != 0 };
+	const char *location = message_get_str(m);
+	cleanup_close int spool_fd = -EBADF;
 	int r;
 
-	p->tar_fd = message_get_fd(m);
+	u.location = *location != '\0' ? location : NULL;
+	u.mark_bytes = message_get_u64(m);
+	u.mark_digest = message_get_str(m);
+	u.spool_fd = spool_fd = message_get_fd(m);
+	w->tar_fd = message_get_fd(m);
 	r = message_end(m, err);
 	if (r < 0)
 		return r;
-	p->format = format == DEFLATE_ZSTD ? DEFLATE_ZSTD : DEFLATE_GZIP;
-	p->is_begun = false;
-	r = registry_upload(p->session, &u, err);
-	deflate_free(p->deflate);
-	p->deflate = NULL;
-	close_fd(&p->tar_fd);
-	return r < 0 ? r : say_done(p, err);
+	w->format = format == DEFLATE_ZSTD ? DEFLATE_ZSTD : DEFLATE_GZIP;
+	r = registry_upload(w->pusher->session, &u, err);
+	deflate_free(w->deflate);
+	w->deflate = NULL;
+	close_fd(&w->tar_fd);
+	return r < 0 ? r : say_done(w, err);
 }
 
 /* ---- documents ---- */
 
 static int
-put_config(struct pusher *p, struct message *m, struct imgd_error **err)
+put_config(struct work *w, struct message *m, struct imgd_error **err)
 {
 	const char *digest = message_get_str(m);
 	size_t len;
@@ -219,12 +302,13 @@ put_config(struct pusher *p, struct message *m, struct imgd_error **err)
 	int r = message_end(m, err);
 
 	if (r >= 0)
-		r = registry_put_blob(p->session, digest, data, len, err);
-	return r < 0 ? r : say_done(p, err);
+		r = registry_put_blob(w->pusher->session, digest, data, len,
+		    err);
+	return r < 0 ? r : say_done(w, err);
 }
 
 static int
-put_manifest(struct pusher *p, struct message *m, struct imgd_error **err)
+put_manifest(struct work *w, struct message *m, struct imgd_error **err)
 {
 	const char *tag = message_get_str(m);
 	const char *media_type = message_get_str(m);
@@ -234,41 +318,199 @@ put_manifest(struct pusher *p, struct message *m, struct imgd_error **err)
 	int r = message_end(m, err);
 
 	if (r >= 0)
-		r = registry_put_manifest(p->session, tag, media_type, digest,
-		    data, len, err);
-	return r < 0 ? r : say_done(p, err);
+		r = registry_put_manifest(w->pusher->session, tag, media_type,
+		    digest, data, len, err);
+	return r < 0 ? r : say_done(w, err);
 }
 
+/* ---- orders ---- */
+
 static int
-obey(struct pusher *p, struct message *m, struct imgd_error **err)
+obey(struct work *w, struct message *m, struct imgd_error **err)
 {
 	switch (m->type) {
 	case PUSHER_FIND:
-		return find(p, m, err);
+		return find(w, m, err);
 	case PUSHER_UPLOAD:
-		return upload(p, m, err);
+		return upload(w, m, err);
 	case PUSHER_CONFIG:
-		return put_config(p, m, err);
+		return put_config(w, m, err);
+	default:
+		return put_manifest(w, m, err);
+	}
+}
+
+/* It is known to the thread that reads before its order is served. */
+static void
+serve(struct pusher *p, struct order *o, struct work *w)
+{
+	cleanup_error struct imgd_error *err = NULL;
+	struct work **link;
+	struct message m;
+
+	if (obey(w, &o->m, &err) < 0) {
+		message_init(&m, w->layer == PUSHER_NO_LAYER
+			? PULLER_FAILED
+			: PULLER_LAYER_FAILED);
+		if (w->layer != PUSHER_NO_LAYER)
+			message_put_u32(&m, w->layer);
+		message_put_error(&m, err);
+		(void)tell(p, &m, NULL);
+	}
+	pthread_mutex_lock(&p->mutex);
+	for (link = &p->works; *link != w; link = &(*link)->next)
+		;
+	*link = w->next;
+	pthread_mutex_unlock(&p->mutex);
+	message_done(&w->answer);
+	message_done(&o->m);
+	free(o);
+}
+
+static void *
+work_thread(void *arg)
+{
+	struct pusher *p = arg;
+
+	for (;;) {
+		struct work w = { .pusher = p, .tar_fd = -EBADF };
+		struct order *o;
+
+		message_init(&w.answer, 0);
+		pthread_mutex_lock(&p->mutex);
+		p->n_idle++;
+		while (p->queue == NULL)
+			pthread_cond_wait(&p->changed, &p->mutex);
+		p->n_idle--;
+		o = p->queue;
+		p->queue = o->next;
+		p->n_queued--;
+		if (p->queue == NULL)
+			p->queue_end = &p->queue;
+		w.layer = message_get_u32(&o->m);
+		w.next = p->works;
+		p->works = &w;
+		pthread_mutex_unlock(&p->mutex);
+		serve(p, o, &w);
+	}
+	return NULL;
+}
+
+static int
+ensure_thread(struct pusher *p, struct imgd_error **err)
+{
+	pthread_attr_t attr;
+	pthread_t thread;
+	int r;
+
+	if (p->n_idle >= p->n_queued || p->n_threads >= p->max_threads)
+		return 0;
+	(void)pthread_attr_init(&attr);
+	(void)pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+	(void)pthread_attr_setstacksize(&attr, WORK_STACK);
+	r = pthread_create(&thread, &attr, work_thread, p);
+	(void)pthread_attr_destroy(&attr);
+	if (r != 0 && p->n_threads == 0)
+		return imgd_error_set(err, r, "thread: %s", strerror(r));
+	p->n_threads += r == 0;
+	return 0;
+}
+
+/* Takes m's contents. */
+static int
+enqueue(struct pusher *p, struct message *m, struct imgd_error **err)
+{
+	struct order *o = calloc(1, sizeof(*o));
+	int r;
+
+	if (o == NULL)
+		return imgd_error_set(err, ENOMEM, "out of memory");
+	o->m = *m;
+	message_init(m, 0);
+	pthread_mutex_lock(&p->mutex);
+	*p->queue_end = o;
+	p->queue_end = &o->next;
+	p->n_queued++;
+	r = ensure_thread(p, err);
+	pthread_cond_broadcast(&p->changed);
+	pthread_mutex_unlock(&p->mutex);
+	return r;
+}
+
+/* Give an answer to the upload that waits for it; takes m's contents. */
+static int
+pass_on(struct pusher *p, struct message *m, struct imgd_error **err)
+{
+	uint32_t layer = message_get_u32(m);
+	struct work *w;
+	int r = 0;
+
+	pthread_mutex_lock(&p->mutex);
+	for (w = p->works; w != NULL && w->layer != layer; w = w->next)
+		;
+	if (w == NULL || w->has_answer) {
+		r = imgd_error_set(err, IMGD_E_PROTOCOL,
+		    "unexpected message %u", (unsigned int)m->type);
+	} else {
+		w->answer = *m;
+		w->has_answer = true;
+		message_init(m, 0);
+		pthread_cond_broadcast(&p->changed);
+	}
+	pthread_mutex_unlock(&p->mutex);
+	return r;
+}
+
+static int
+take(struct pusher *p, struct message *m, struct imgd_error **err)
+{
+	switch (m->type) {
+	case PUSHER_FIND:
+	case PUSHER_UPLOAD:
+	case PUSHER_CONFIG:
 	case PUSHER_MANIFEST:
-		return put_manifest(p, m, err);
+		return enqueue(p, m, err);
+	case PUSHER_TAR:
+	case PUSHER_COMMIT:
+		return pass_on(p, m, err);
 	default:
 		return imgd_error_set(err, IMGD_E_PROTOCOL,
 		    "unexpected message %u", (unsigned int)m->type);
 	}
 }
 
+static void
+tell_retrying(void *ctx, const char *why, unsigned pause_ms)
+{
+	struct message m;
+
+	message_init(&m, PULLER_RETRYING);
+	message_put_str(&m, why);
+	message_put_u32(&m, pause_ms);
+	(void)tell(ctx, &m, NULL);
+}
+
 int
 pusher_serve(int sock, struct message *start, struct imgd_error **err)
 {
-	struct pusher p = { .sock = sock, .tar_fd = -EBADF };
+	/* Threads use it until the process ends. */
+	static struct pusher p = { .send_mutex = PTHREAD_MUTEX_INITIALIZER,
+		.mutex = PTHREAD_MUTEX_INITIALIZER,
+		.changed = PTHREAD_COND_INITIALIZER };
 	struct puller_params params;
 	int r = puller_params_get(start, &params, err);
 
 	if (r < 0)
 		return r;
-	r = puller_open_session(&params, /* is_push= */ true,
-	    /* retrying= */ NULL, NULL, &p.session, err);
+	p.sock = sock;
+	p.queue_end = &p.queue;
+	p.max_threads = params.n_threads;
+	r = puller_open_session(&params, /* is_push= */ true, tell_retrying,
+	    &p, &p.session, err);
 	puller_params_done(&params);
+	if (r >= 0 && (p.max_threads < 1 || p.max_threads > MAX_THREADS))
+		r = imgd_error_set(err, IMGD_E_PROTOCOL,
+		    "malformed start message");
 	while (r >= 0) {
 		cleanup(message_done) struct message m;
 
@@ -277,8 +519,7 @@ pusher_serve(int sock, struct message *start, struct imgd_error **err)
 		if (r == 0)
 			break;
 		if (r > 0)
-			r = obey(&p, &m, err);
+			r = take(&p, &m, err);
 	}
-	registry_session_free(p.session);
 	return r;
 }

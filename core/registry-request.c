@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "core/engine.h"
+#include "core/proxies.h"
 #include "core/registry-certs.h"
 #include "core/registry-request.h"
 
@@ -62,6 +63,35 @@ take_certs(struct job *job, const struct reference *ref,
 	return r;
 }
 
+/* The configuration's; else those of the verb that asked; of a request by HTTP
+ * nobody knows them, but the daemon has an environment of its own. */
+static int
+take_proxies(struct job *job, struct puller_params *p, struct imgd_error **err)
+{
+	const struct config *c = job->engine->config;
+	struct proxies of = {
+		.http = job_getenv(job, "http-proxy"),
+		.https = job_getenv(job, "https-proxy"),
+		.none = job_getenv(job, "no-proxy"),
+	};
+
+	if (job_getenv(job, "has-proxies") == NULL)
+		of = proxies_of_environment();
+	if (c->http_proxy != NULL)
+		of.http = c->http_proxy;
+	if (c->https_proxy != NULL)
+		of.https = c->https_proxy;
+	if (c->no_proxy != NULL)
+		of.none = c->no_proxy;
+	p->http_proxy = strdup(of.http != NULL ? of.http : "");
+	p->https_proxy = strdup(of.https != NULL ? of.https : "");
+	p->no_proxy = strdup(of.none != NULL ? of.none : "");
+	return p->http_proxy != NULL && p->https_proxy != NULL &&
+		p->no_proxy != NULL
+	    ? 0
+	    : no_memory(err);
+}
+
 /* How patient to be, and how greedy. */
 static int
 take_numbers(struct job *job, struct puller_params *p,
@@ -114,6 +144,8 @@ registry_request_fill(struct job *job, const struct reference *ref,
 	    &ret->insecure, &ret->n_insecure, err);
 	if (r >= 0)
 		r = take_certs(job, ref, ret, err);
+	if (r >= 0)
+		r = take_proxies(job, ret, err);
 	return r < 0 ? r : take_numbers(job, ret, err);
 }
 

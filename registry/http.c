@@ -14,22 +14,20 @@
 #include "lib/limits.h"
 #include "lib/log.h"
 #include "registry/cookies.h"
-#include "registry/http.h"
+#include "registry/http-impl.h"
 #include "registry/throttle.h"
 
 #define MAX_IDLE        8
 #define BUFFER_BYTES    (64 << 10)
 #define MIN_BUFFER_BYTES 1024 /* libcurl's own */
 #define STALL_BYTES     1024 /* at least so much in a stall timeout */
-#define MAX_CHALLENGES  16
-#define MAX_DOCKER      64 /* headers */
 
 struct http {
 	struct http_params params;
 	char *user_agent, *ca_bundle, *client_cert_pem, *client_key_pem;
 	char *client_origin;
 	char *ca_blob; /* the bundle with ca_pem behind it; NULL: no ca_pem */
-	char *no_proxy;
+	char *http_proxy, *https_proxy, *no_proxy;
 	struct cookie_jar *cookies;
 	struct throttle throttle;
 	pthread_mutex_t lock; /* of idle */
@@ -87,6 +85,8 @@ http_free(struct http *h)
 	free(h->client_key_pem);
 	free(h->client_origin);
 	free(h->ca_blob);
+	free(h->http_proxy);
+	free(h->https_proxy);
 	free(h->no_proxy);
 	cookie_jar_free(h->cookies);
 	throttle_done(&h->throttle);
@@ -104,13 +104,10 @@ copy(char **to, const char *from)
 
 /* Loopback is never asked through a proxy; libcurl would. */
 static char *
-no_proxy_list(void)
+no_proxy_list(const char *list)
 {
-	const char *list = getenv("no_proxy");
 	struct strbuf sb = STRBUF_INIT;
 
-	if (list == NULL)
-		list = getenv("NO_PROXY");
 	strbuf_puts(&sb, "localhost,127.0.0.0/8,127.0.0.1,::1");
 	if (list != NULL && strcmp(list, "*") == 0) {
 		strbuf_done(&sb);
@@ -119,6 +116,20 @@ no_proxy_list(void)
 		strbuf_printf(&sb, ",%s", list);
 	}
 	return strbuf_take(&sb);
+}
+
+/* "" where there is none: NULL would be the environment's. */
+static void
+set_proxy(const struct http *h, CURL *c, const char *url)
+{
+	const char *proxy = strncasecmp(url, "https:", 6) == 0
+	    ? h->https_proxy
+	    : h->http_proxy;
+
+	(void)curl_easy_setopt(c, CURLOPT_PROXY, proxy != NULL ? proxy : "");
+	(void)curl_easy_setopt(c, CURLOPT_NOPROXY, h->no_proxy);
+	/* What a proxy says of a tunnel is no answer of the registry. */
+	(void)curl_easy_setopt(c, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
 }
 
 /* libcurl takes one bundle: make it of the usual one and what is added. */
@@ -155,13 +166,15 @@ http_new(const struct http_params *params, struct http **ret,
 	h->params = *params;
 	(void)pthread_mutex_init(&h->lock, NULL);
 	throttle_init(&h->throttle, params->max_bytes_per_s);
-	h->no_proxy = no_proxy_list();
+	h->no_proxy = no_proxy_list(params->no_proxy);
 	h->cookies = cookie_jar_new();
 	if (!copy(&h->user_agent, params->user_agent) ||
 	    !copy(&h->ca_bundle, params->ca_bundle) ||
 	    !copy(&h->client_cert_pem, params->client_cert_pem) ||
 	    !copy(&h->client_key_pem, params->client_key_pem) ||
 	    !copy(&h->client_origin, params->client_origin) ||
+	    !copy(&h->http_proxy, params->http_proxy) ||
+	    !copy(&h->https_proxy, params->https_proxy) ||
 	    h->no_proxy == NULL || h->cookies == NULL)
 		r = no_memory(err);
 	if (r >= 0 && params->ca_pem != NULL)
@@ -227,157 +240,20 @@ http_pause(struct http *h, unsigned ms, struct imgd_error **err)
 
 /* ---- replies ---- */
 
-static void
-forget_headers(struct http_reply *r)
-{
-	size_t i;
-
-	free(r->content_type);
-	free(r->location);
-	free(r->content_range);
-	free(r->content_digest);
-	free(r->link);
-	free(r->retry_after);
-	free(r->accept_ranges);
-	free(r->range);
-	r->range = NULL;
-	for (i = 0; i < r->n_challenges; i++)
-		free(r->challenges[i]);
-	free(r->challenges);
-	for (i = 0; i < r->n_docker; i++) {
-		free(r->docker[i].name);
-		free(r->docker[i].value);
-	}
-	free(r->docker);
-	r->docker = NULL;
-	r->n_docker = 0;
-	r->accept_ranges = NULL;
-	r->content_type = r->location = r->content_range = NULL;
-	r->content_digest = r->link = r->retry_after = NULL;
-	r->challenges = NULL;
-	r->n_challenges = 0;
-	r->has_length = false;
-}
-
-void
-http_reply_done(struct http_reply *r)
-{
-	forget_headers(r);
-	free(r->url);
-	strbuf_done(&r->body);
-	memset(r, 0, sizeof(*r));
-}
-
-static int
-add_challenge(struct http_reply *r, char *value)
-{
-	char **list;
-
-	if (r->n_challenges == MAX_CHALLENGES) {
-		free(value);
-		return 0;
-	}
-	list = reallocarray(r->challenges, r->n_challenges + 1,
-	    sizeof(*list));
-	if (list == NULL) {
-		free(value);
-		return -ENOMEM;
-	}
-	list[r->n_challenges++] = value;
-	r->challenges = list;
-	return 0;
-}
-
-const char *
-http_reply_docker(const struct http_reply *r, const char *name)
-{
-	size_t i;
-
-	for (i = 0; i < r->n_docker; i++)
-		if (strcasecmp(r->docker[i].name, name) == 0)
-			return r->docker[i].value;
-	return NULL;
-}
-
-static int
-add_docker(struct http_reply *r, const char *name, size_t name_len,
-    const char *value)
-{
-	struct http_header *list, h;
-
-	if (r->n_docker == MAX_DOCKER)
-		return 0;
-	list = reallocarray(r->docker, r->n_docker + 1, sizeof(*list));
-	if (list == NULL)
-		return -ENOMEM;
-	r->docker = list;
-	h.name = strndup(name, name_len);
-	h.value = strdup(value);
-	if (h.name == NULL || h.value == NULL) {
-		free(h.name);
-		free(h.value);
-		return -ENOMEM;
-	}
-	list[r->n_docker++] = h;
-	return 0;
-}
-
-static bool
-is_named(const char *name, size_t name_len, const char *wanted)
-{
-	return name_len == strlen(wanted) &&
-	    strncasecmp(name, wanted, name_len) == 0;
-}
-
+/* A header line of this exchange. */
 static int
 keep_header(struct exchange *x, const char *name, size_t name_len,
     const char *value, size_t len)
 {
-	struct http_reply *r = x->reply;
-	const struct {
-		const char *name;
-		char **to;
-	} known[] = {
-		{ "Accept-Ranges", &r->accept_ranges },
-		{ "Content-Type", &r->content_type },
-		{ "Location", &r->location },
-		{ "Content-Range", &r->content_range },
-		{ "Docker-Content-Digest", &r->content_digest },
-		{ "Link", &r->link },
-		{ "Retry-After", &r->retry_after },
-		{ "Range", &r->range },
-	};
-	cleanup_free char *text = strndup(value, len);
-	uint64_t n;
-	size_t i;
+	cleanup_free char *text = NULL;
 
+	if (name_len != 10 || strncasecmp(name, "Set-Cookie", 10) != 0)
+		return http_reply_keep(x->reply, name, name_len, value, len);
+	text = strndup(value, len);
 	if (text == NULL)
 		return -ENOMEM;
-	if (is_named(name, name_len, "WWW-Authenticate"))
-		return add_challenge(r, take_ptr(&text));
-	if (is_named(name, name_len, "Set-Cookie")) {
-		if (x->req->with_cookies)
-			cookie_jar_keep(x->http->cookies, x->origin, text);
-		return 0;
-	}
-	if ((name_len > 9 && strncasecmp(name, "X-Docker-", 9) == 0) ||
-	    (name_len > 7 && strncasecmp(name, "Docker-", 7) == 0)) {
-		if (add_docker(r, name, name_len, text) < 0)
-			return -ENOMEM;
-	}
-	if (is_named(name, name_len, "Content-Length") &&
-	    str_to_u64(text, INT64_MAX, &n)) {
-		r->has_length = true;
-		r->length = n;
-		return 0;
-	}
-	for (i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
-		if (!is_named(name, name_len, known[i].name))
-			continue;
-		free(*known[i].to);
-		*known[i].to = take_ptr(&text);
-		return 0;
-	}
+	if (x->req->with_cookies)
+		cookie_jar_keep(x->http->cookies, x->origin, text);
 	return 0;
 }
 
@@ -397,7 +273,7 @@ on_header(char *line, size_t size, size_t n, void *ctx)
 	}
 	/* A status line: what came before was an interim answer. */
 	if (len > 5 && memcmp(line, "HTTP/", 5) == 0) {
-		forget_headers(x->reply);
+		http_reply_forget(x->reply);
 		return len;
 	}
 	colon = memchr(line, ':', len);
@@ -703,7 +579,7 @@ set_options(struct exchange *x, const char *url, char *text)
 	(void)curl_easy_setopt(c, CURLOPT_PROTOCOLS,
 	    (long)(CURLPROTO_HTTP | CURLPROTO_HTTPS));
 #endif
-	(void)curl_easy_setopt(c, CURLOPT_NOPROXY, x->http->no_proxy);
+	set_proxy(x->http, c, url);
 	(void)curl_easy_setopt(c, CURLOPT_BUFFERSIZE,
 	    buffer_bytes(&x->http->throttle));
 	(void)curl_easy_setopt(c, CURLOPT_MAXCONNECTS, 4L);

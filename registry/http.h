@@ -22,6 +22,8 @@ struct http_params {
 	const char *ca_pem;    /* added to it; NULL: nothing */
 	const char *client_cert_pem, *client_key_pem; /* NULL: none */
 	const char *client_origin; /* the only origin that sees them */
+	const char *http_proxy, *https_proxy; /* NULL: none */
+	const char *no_proxy; /* hosts that are asked without; NULL: none */
 	unsigned connect_timeout_ms, stall_timeout_ms;
 	uint64_t max_bytes_per_s; /* 0 = no limit */
 	/* Whether the TLS certificate of this host[:port] may be anything. */
@@ -56,7 +58,8 @@ struct http_reply {
 	char *range; /* of an upload: what the server has */
 	char **challenges; /* each WWW-Authenticate line */
 	size_t n_challenges;
-	struct http_header *docker; /* each X-Docker-* and Docker-* line */
+	struct http_header *docker; /* each X-Docker-* and Docker-* line, and
+				     * OCI-Chunk-Min-Length */
 	size_t n_docker;
 	char *url; /* that answered */
 	struct strbuf body; /* what went to no sink */

@@ -34,16 +34,36 @@ struct registry_upload {
 	/* Up to len bytes; 0 at the end. */
 	int64_t (*read)(void *ctx, void *buf, size_t len,
 	    struct imgd_error **err);
+	/* The digest of all that was read since the beginning. */
+	int (*digest)(void *ctx, char ret[DIGEST_STR_SIZE],
+	    struct imgd_error **err);
 	/* All were read: whether they may be kept, and their digest. */
 	int (*confirm)(void *ctx, char ret_digest[DIGEST_STR_SIZE],
 	    struct imgd_error **err);
+	/* The upload may go on at location, even in another session, where
+	 * bytes arrived that have the digest.  NULL: nobody wants to know. */
+	void (*marked)(void *ctx, const char *location, uint64_t bytes,
+	    const char *digest);
 	void *ctx;
-	int spool_fd; /* a scratch file, for registries that take no stream */
+	int spool_fd; /* a scratch file; -EBADF: none, and it is small: */
+	uint64_t small_bytes; /* it goes with one request */
+	/* Send pieces that are asked for and acknowledged one by one, instead
+	 * of a stream: less is lost with the link, but not all registries like
+	 * it.  So is done, too, after a stream broke. */
+	bool in_pieces;
+	/* What marked was last told of this blob; NULL: nothing. */
+	const char *location;
+	uint64_t mark_bytes;
+	const char *mark_digest;
 };
 
 /*
- * Upload a blob as one stream, which is resumed where it broke.  Nothing of it
- * becomes a blob before confirm has returned 0.
+ * Upload a blob, going on where it broke.  Nothing of it becomes a blob before
+ * confirm has returned 0.  The registry is asked for it at the end: some take
+ * what they do not keep.
+ *
+ * After a failure that another session may overcome, the registry keeps what
+ * it has; else the upload is called off.
  */
 int registry_upload(struct registry_session *s, struct registry_upload *u,
     struct imgd_error **err);

@@ -131,6 +131,14 @@ int v2_request(struct registry_session *s, struct endpoint *e,
 /* Whether another attempt may help, and what to wait before it. */
 bool v2_may_retry(struct registry_session *s, int r,
     const struct http_reply *reply, unsigned attempt, unsigned *ret_ms);
+/* Whether there are mirrors and patience without end: then no place is asked
+ * twice before all others were. */
+bool v2_goes_round(const struct registry_session *s);
+/* All places failed, the last with r: wait for the next round, in which all
+ * are asked again.  1; 0 if there is none; or a failure. */
+int v2_next_round(struct registry_session *s, int r,
+    const struct http_reply *reply, unsigned round, const char *why,
+    struct imgd_error **err);
 /* Tell the caller of the session and wait. */
 int v2_wait(struct registry_session *s, const char *why, unsigned ms,
     struct imgd_error **err);

@@ -60,6 +60,10 @@ struct registry_params {
 	const char *identity_token;
 	const char *registry_token;
 
+	/* URLs of proxies for requests by http and https; hosts that are asked
+	 * without, beside loopback.  The environment counts for nothing. */
+	const char *http_proxy, *https_proxy, *no_proxy;
+
 	bool is_push;  /* asks for the right to push, too */
 	bool is_login; /* asks for no right, but for an identity token */
 	/* Speak version 1 of the protocol; else only to those who do not

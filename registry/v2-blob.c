@@ -35,6 +35,7 @@ struct transfer {
 	struct spool spool;
 	struct registry_blob_stats *stats; /* grow as bytes come */
 	int64_t taking_ms; /* in this attempt, of those who take them */
+	long last_status; /* of HTTP; 0 = no answer */
 	bool no_range;   /* the server resumes wrongly: skip instead */
 	bool is_final;   /* what happened cannot be helped by trying again */
 	struct imgd_error *damage; /* inflate's, while the digest is awaited */
@@ -300,7 +301,8 @@ all_attempts(struct transfer *t, struct endpoint *e, const char *path,
 			return -ECANCELED;
 		if (t->have - before >= PROGRESS_BYTES)
 			n = 1;
-		if (t->is_final ||
+		t->last_status = reply.status;
+		if (t->is_final || (e != NULL && v2_goes_round(t->s)) ||
 		    (e != NULL && e->is_dead && endpoint_falls_through(e, r)) ||
 		    !v2_may_retry(t->s, r, &reply, n, &ms)) {
 			if (err != NULL)
@@ -315,7 +317,7 @@ all_attempts(struct transfer *t, struct endpoint *e, const char *path,
 
 /* Every place in turn: a foreign layer's own, mirrors, the registry. */
 static int
-all_places(struct transfer *t, const char *path, struct imgd_error **err)
+one_round(struct transfer *t, const char *path, struct imgd_error **err)
 {
 	size_t n_urls = t->blob->n_urls, n = n_urls + t->s->n_endpoints, i;
 	struct endpoint *e;
@@ -342,6 +344,34 @@ all_places(struct transfer *t, const char *path, struct imgd_error **err)
 		return r;
 	}
 	return r;
+}
+
+static int
+all_places(struct transfer *t, const char *path, struct imgd_error **err)
+{
+	uint64_t before;
+	unsigned round;
+	int r, more;
+
+	for (round = 1;; round++) {
+		cleanup_error struct imgd_error *why = NULL;
+		struct http_reply last;
+
+		before = t->have;
+		r = one_round(t, path, &why);
+		if (r >= 0)
+			return r;
+		if (t->have - before >= PROGRESS_BYTES)
+			round = 1;
+		last = (struct http_reply) { .status = t->last_status };
+		more = t->is_final ? 0
+				   : v2_next_round(t->s, r, &last, round,
+					 imgd_error_msg(why), err);
+		if (more == 0 && err != NULL)
+			*err = take_ptr(&why);
+		if (more <= 0)
+			return more < 0 ? more : r;
+	}
 }
 
 static int

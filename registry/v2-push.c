@@ -90,8 +90,8 @@ is_known(const struct http_reply *reply)
 }
 
 int
-registry_has_blob(struct registry_session *s, const char *digest,
-    uint64_t *ret_size, struct imgd_error **err)
+push_look(struct registry_session *s, const char *digest, uint64_t *ret_size,
+    struct imgd_error **err)
 {
 	cleanup(push_reply_donep) struct http_reply reply = { .status = 0 };
 	struct http_request req = { .method = "HEAD" };
@@ -107,7 +107,7 @@ registry_has_blob(struct registry_session *s, const char *digest,
 	r = push_simple(s, path, "blob", &req, is_known, &reply, &why);
 	/* Some grant the right to push, but none to look. */
 	if (r == -IMGD_E_DENIED)
-		return 0;
+		return 2;
 	if (r < 0) {
 		if (err != NULL)
 			*err = take_ptr(&why);
@@ -115,6 +115,15 @@ registry_has_blob(struct registry_session *s, const char *digest,
 	}
 	*ret_size = reply.status == 200 && reply.has_length ? reply.length : 0;
 	return reply.status == 200;
+}
+
+int
+registry_has_blob(struct registry_session *s, const char *digest,
+    uint64_t *ret_size, struct imgd_error **err)
+{
+	int r = push_look(s, digest, ret_size, err);
+
+	return r == 2 ? 0 : r;
 }
 
 /* ---- mounts ---- */
@@ -218,6 +227,27 @@ is_created(const struct http_reply *reply)
 	    reply->status == 202;
 }
 
+/* It was taken: see whether it is there, where the registry lets one look. */
+static int
+look_for_manifest(struct registry_session *s, const char *media_type,
+    const char *digest, struct imgd_error **err)
+{
+	cleanup(push_reply_donep) struct http_reply reply = { .status = 0 };
+	struct http_request req = { .method = "HEAD", .accept = media_type };
+	char rest[16 + DIGEST_STR_SIZE];
+	cleanup_free char *path = NULL;
+
+	(void)snprintf(rest, sizeof(rest), "manifests/%s", digest);
+	path = push_path(s, rest);
+	if (path == NULL)
+		return imgd_error_set(err, ENOMEM, "out of memory");
+	if (push_simple(s, path, "manifest", &req, is_known, &reply, NULL) <
+		0 || reply.status == 200)
+		return 0;
+	return imgd_error_set(err, IMGD_E_PROTOCOL,
+	    "the registry took the manifest, but does not have it");
+}
+
 int
 registry_put_manifest(struct registry_session *s, const char *tag,
     const char *media_type, const char *digest, const void *data, size_t len,
@@ -245,7 +275,7 @@ registry_put_manifest(struct registry_session *s, const char *tag,
 		return imgd_error_set(err, IMGD_E_DIGEST,
 		    "the registry calls the manifest %.80s instead of %s",
 		    reply.content_digest, digest);
-	return 0;
+	return look_for_manifest(s, media_type, digest, err);
 }
 
 /* ---- small blobs ---- */
@@ -283,13 +313,23 @@ small_confirm(void *ctx, char ret_digest[DIGEST_STR_SIZE],
 	return 0;
 }
 
+static int
+small_digest(void *ctx, char ret[DIGEST_STR_SIZE], struct imgd_error **err)
+{
+	struct small *b = ctx;
+
+	return digest_of(b->memory.data, b->memory.pos, ret, err);
+}
+
 int
 registry_put_blob(struct registry_session *s, const char *digest,
     const void *data, size_t len, struct imgd_error **err)
 {
 	struct small b = { { data, len, 0 }, digest };
-	struct registry_upload u = { small_rewind, small_read, small_confirm,
-		&b, -EBADF };
+	struct registry_upload u = { .rewind = small_rewind,
+		.read = small_read, .digest = small_digest,
+		.confirm = small_confirm, .ctx = &b, .spool_fd = -EBADF,
+		.small_bytes = len };
 	uint64_t size;
 	int r = registry_has_blob(s, digest, &size, err);
 

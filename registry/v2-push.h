@@ -23,6 +23,10 @@ int push_simple(struct registry_session *s, const char *path,
 /* "/REPOSITORY/rest"; malloc'ed. */
 char *push_path(const struct registry_session *s, const char *rest);
 
+/* registry_has_blob; a registry that grants no right to look has it (2). */
+int push_look(struct registry_session *s, const char *digest,
+    uint64_t *ret_size, struct imgd_error **err);
+
 /* Cancel the upload at location; whether that works matters to nobody. */
 void push_forget_upload(struct registry_session *s, struct endpoint *e,
     const char *base, const char *location);

@@ -136,7 +136,8 @@ get_from(struct registry_session *s, struct endpoint *e, const struct want *w,
 			return verify(w, d, err);
 		if (r == -IMGD_E_LIMIT || r == -IMGD_E_PROTOCOL)
 			(void)imgd_error_prefix(&why, "%s", w->what);
-		if ((e->is_dead && endpoint_falls_through(e, r)) ||
+		if (v2_goes_round(s) ||
+		    (e->is_dead && endpoint_falls_through(e, r)) ||
 		    !v2_may_retry(s, r, &d->reply, attempt, &ms)) {
 			hand_over(err, &why);
 			return r;
@@ -147,8 +148,9 @@ get_from(struct registry_session *s, struct endpoint *e, const struct want *w,
 	}
 }
 
+/* Ask every place in turn. */
 static int
-get(struct registry_session *s, const struct want *w, struct document *d,
+get_once(struct registry_session *s, const struct want *w, struct document *d,
     struct imgd_error **err)
 {
 	struct endpoint *e;
@@ -174,6 +176,28 @@ get(struct registry_session *s, const struct want *w, struct document *d,
 		return r;
 	}
 	return r;
+}
+
+static int
+get(struct registry_session *s, const struct want *w, struct document *d,
+    struct imgd_error **err)
+{
+	unsigned round;
+	int r, more;
+
+	for (round = 1;; round++) {
+		cleanup_error struct imgd_error *why = NULL;
+
+		r = get_once(s, w, d, &why);
+		if (r >= 0)
+			return r;
+		more = v2_next_round(s, r, &d->reply, round,
+		    imgd_error_msg(why), err);
+		if (more == 0)
+			hand_over(err, &why);
+		if (more <= 0)
+			return more < 0 ? more : r;
+	}
 }
 
 /* Ask only for the digest of what path is now; *ret is "" if nobody says. */

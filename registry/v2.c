@@ -210,6 +210,33 @@ v2_wait(struct registry_session *s, const char *why, unsigned ms,
 	return http_pause(s->http, ms, err);
 }
 
+/* ---- rounds ---- */
+
+bool
+v2_goes_round(const struct registry_session *s)
+{
+	return s->params.n_attempts == REGISTRY_FOREVER &&
+	    s->n_endpoints > 0 && s->endpoints[0].is_mirror;
+}
+
+int
+v2_next_round(struct registry_session *s, int r,
+    const struct http_reply *reply, unsigned round, const char *why,
+    struct imgd_error **err)
+{
+	unsigned ms;
+	size_t i;
+
+	if (!v2_goes_round(s) || !v2_may_retry(s, r, reply, round, &ms))
+		return 0;
+	r = v2_wait(s, why, ms, err);
+	if (r < 0)
+		return r;
+	for (i = 0; i < s->n_endpoints; i++)
+		s->endpoints[i].is_dead = false;
+	return 1;
+}
+
 /* ---- tags ---- */
 
 struct tag_list {

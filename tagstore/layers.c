@@ -249,6 +249,24 @@ tagstore_pull_begin(struct tagstore *ts, const char *pull,
 	return sql_end(ts, r, err);
 }
 
+/* Who pushes the layer need not pack it to know the blob. */
+static int
+note_blob(struct tagstore *ts, const char *registry,
+    const struct image_layer *l, struct imgd_error **err)
+{
+	const char *format = str_ends(l->media_type, "gzip") ? "gzip"
+	    : str_ends(l->media_type, "zstd")		     ? "zstd"
+							     : NULL;
+
+	if (format == NULL)
+		return 0;
+	return sql_run(ts, err,
+	    "INSERT OR REPLACE INTO layer_blobs(diff_id, registry, format,"
+	    " blob_digest, size, used_at) VALUES(?, ?, ?, ?, ?, ?)",
+	    "ssssii", l->diff_id, registry, format, l->blob_digest,
+	    (int64_t)l->size_bytes, (int64_t)time(NULL));
+}
+
 static int
 publish_layer(struct tagstore *ts, const struct publication *p, size_t i,
     struct imgd_error **err)
@@ -270,6 +288,8 @@ publish_layer(struct tagstore *ts, const struct publication *p, size_t i,
 		    "INSERT OR IGNORE INTO sources(blob_digest, registry,"
 		    " repository) VALUES(?, ?, ?)",
 		    "sss", l->blob_digest, p->registry, p->path);
+	if (r >= 0 && l->blob_digest[0] != '\0' && p->registry != NULL)
+		r = note_blob(ts, p->registry, l, err);
 	if (r >= 0 && p->v1_layers != NULL && p->registry != NULL)
 		r = sql_run(ts, err,
 		    "INSERT OR REPLACE INTO v1_layers(registry, v1_id, json,"

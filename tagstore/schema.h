@@ -107,6 +107,23 @@ static const char *const schema_migrations[] = {
 	") WITHOUT ROWID;"
 	"CREATE INDEX v1_layers_chain ON v1_layers(chain_id);"
 	"CREATE INDEX image_layers_blob ON image_layers(blob_digest);",
+
+	/* Which blobs layers were sent or fetched as, and uploads that have
+	 * not come to an end. */
+	"CREATE TABLE layer_blobs("
+	"  diff_id TEXT NOT NULL, registry TEXT NOT NULL,"
+	"  format TEXT NOT NULL, blob_digest TEXT NOT NULL,"
+	"  size INTEGER NOT NULL, used_at INTEGER NOT NULL,"
+	"  PRIMARY KEY(diff_id, registry, format)"
+	") WITHOUT ROWID;"
+	"CREATE INDEX layer_blobs_used ON layer_blobs(used_at);"
+	"CREATE TABLE uploads("
+	"  registry TEXT NOT NULL, repository TEXT NOT NULL,"
+	"  diff_id TEXT NOT NULL, format TEXT NOT NULL,"
+	"  location TEXT NOT NULL, bytes INTEGER NOT NULL,"
+	"  prefix_digest TEXT NOT NULL, used_at INTEGER NOT NULL,"
+	"  PRIMARY KEY(registry, repository, diff_id, format)"
+	") WITHOUT ROWID;",
 };
 
 #define SCHEMA_VERSION \

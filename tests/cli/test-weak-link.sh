@@ -199,5 +199,19 @@ for bad in "--retry 0" "--retry often" "--limit-rate fast" "--limit-rate 0"; do
 	[ $? -eq 2 ]
 	result $? "$bad is a wrong use"
 done
+# Neither the registry nor its mirror is there; the mirror comes first.
+weak_stop
+port=$(free_port)
+wait_for_engine
+configure "\"registry-mirrors\": [
+    { \"url\": \"http://127.0.0.1:$port\", \"registry\": \"*\" } ]"
+"$program" --root "$root" --config "$dir/daemon.json" pull --retry forever \
+    127.0.0.1:1/weak:four >"$dir/out" 2>&1 </dev/null &
+pid=$!
+wait_for grep -q '^Retrying in' "$dir/out"
+result $? "a registry and a mirror that are not there are waited for"
+start --port "$port"
+wait $pid
+result $? "until one of them is"
 weak_stop
 cli_end

@@ -49,7 +49,8 @@ UBSAN_OPTIONS=log_path=$dir/sanitizer:print_stacktrace=1
 TSAN_OPTIONS=log_path=$dir/sanitizer
 export ASAN_OPTIONS UBSAN_OPTIONS TSAN_OPTIONS
 HOME=$dir
-export HOME
+PYTHONDONTWRITEBYTECODE=1
+export HOME PYTHONDONTWRITEBYTECODE
 
 imgd() {
 	"$program" --root "$root" --config "$dir/daemon.json" "$@" </dev/null

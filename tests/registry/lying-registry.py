@@ -14,34 +14,21 @@ Ends when its standard input ends.
 """
 import base64
 import gzip
-import hashlib
 import io
-import json
 import random
-import ssl
 import sys
 import tarfile
-import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
+
+import frame
+from frame import count, dump, lock, sha
 
 OCI = "application/vnd.oci.image."
 DOCKER = "application/vnd.docker.distribution.manifest."
 USER, PASSWORD, IDENTITY = "user", "pa:ss word", "identity"
 options = {"ping": "none", "drop": 100000, "tls": None}
-requests = []
-counts = {}
-lock = threading.Lock()
 other_port = 0
-
-
-def sha(data):
-    return "sha256:" + hashlib.sha256(data).hexdigest()
-
-
-def dump(doc):
-    return json.dumps(doc).encode()
 
 
 def flip(data):
@@ -68,13 +55,16 @@ class Image:
     def __init__(self, fault):
         self.blobs = {}
         self.manifests = {}
-        layers = list(LAYERS)
+        tars, layers = TARS, list(LAYERS)
+        if fault == "cut-4k":
+            tars = [make_tar("small", 60000)]
+            layers = [gzip.compress(tar, mtime=0) for tar in tars]
         if fault == "bad-gzip":
             layers[1] = flip(layers[1][:-8]) + layers[1][-8:]
         if fault == "cut-gzip":
             layers[1] = layers[1][:-5]
         arch = "s390x" if fault == "foreign-platform" else "amd64"
-        diffs = [sha(tar) for tar in TARS]
+        diffs = [sha(tar) for tar in tars]
         if fault == "diff-count":
             diffs.pop()
         config = dump({"os": "linux", "architecture": arch,
@@ -97,6 +87,14 @@ class Image:
         if fault == "schema1":
             self.top = self.put(DOCKER + "v1+prettyjws", dump(
                 {"schemaVersion": 1, "name": "t/schema1", "fsLayers": []}))
+            return
+        if fault == "schema1-list":
+            entry = {"mediaType": DOCKER + "v1+prettyjws",
+                     "digest": sha(b"1"), "size": 1,
+                     "platform": {"os": "linux", "architecture": arch}}
+            self.top = self.put(DOCKER + "list.v2+json", dump(
+                {"schemaVersion": 2, "mediaType": DOCKER + "list.v2+json",
+                 "manifests": [entry]}))
             return
         if fault == "bad-json":
             self.top = self.put(OCI + "manifest.v1+json", b'{"layers":[}')
@@ -137,40 +135,12 @@ def image(fault):
         return images[fault]
 
 
-def count(key):
-    with lock:
-        counts[key] = counts.get(key, 0) + 1
-        return counts[key]
-
-
-class Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def log_message(self, *args):
-        pass
-
-    def reply(self, status, body=b"", headers=(), length=None):
-        self.send_response(status)
-        for name, value in headers:
-            self.send_header(name, value)
-        self.send_header("Content-Length",
-                         str(len(body) if length is None else length))
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(body)
-
-    def error(self, status, code, message, headers=()):
-        body = dump({"errors": [{"code": code, "message": message}]})
-        self.reply(status, body,
-                   [("Content-Type", "application/json"), *headers])
-
-    def record(self):
-        with lock:
-            requests.append({
-                "method": self.command, "path": self.path,
+class Handler(frame.Handler):
+    def describe(self):
+        return {"method": self.command, "path": self.path,
                 "port": self.server.server_port,
                 "has_auth": "Authorization" in self.headers,
-                "range": self.headers.get("Range")})
+                "range": self.headers.get("Range")}
 
     # ---- who may ----
 
@@ -198,6 +168,8 @@ class Handler(BaseHTTPRequestHandler):
         if auth is not None and auth != self.basic():
             return self.reply(401, dump({"details": "incorrect username or "
                                          "password"}))
+        if "other-scope" in scope:
+            scope = "repository:t/ok:pull"
         who = "known" if auth or form else "anonymous"
         answer = {"token": "%s|%s" % (who, scope.replace(" ", "+")),
                   "expires_in": 300.5}
@@ -211,7 +183,7 @@ class Handler(BaseHTTPRequestHandler):
         if fault == "auth-loop":
             self.challenge("bearer", scope + ',error="invalid_token"')
             return False
-        if fault in ("bearer", "private", "redirect-auth"):
+        if fault in ("bearer", "private", "redirect-auth", "other-scope"):
             want = ["Bearer known|repository:%s:pull" % repo]
             if fault != "private":
                 want.append("Bearer anonymous|repository:%s:pull" % repo)
@@ -244,6 +216,9 @@ class Handler(BaseHTTPRequestHandler):
             headers[0] = ("Content-Type", "application/json")
         if fault == "huge-manifest":
             data += b" " * (5 << 20)
+        if fault == "endless-manifest":
+            return self.reply_chunked(iter(lambda: b" " * 65536, b""),
+                                      headers)
         if fault == "huge-headers":
             headers += [("X-%d" % i, "x" * 1000) for i in range(90)]
         self.reply(200, data, headers)
@@ -264,8 +239,12 @@ class Handler(BaseHTTPRequestHandler):
             data = flip(data)
         if fault == "blob-length":
             data += b"more"
+        if fault == "endless-blob":
+            return self.reply_chunked(iter(lambda: data, b""))
+        if fault == "cut-4k":
+            return self.cut(fault, data)
         if fault == "blob-no-length":
-            return self.chunked(data + b"more")
+            return self.reply_chunked([data + b"more"])
         if is_large and fault in ("drop", "drop-no-range", "range-lie",
                                   "short-body", "drip"):
             return self.cut(fault, data)
@@ -277,15 +256,8 @@ class Handler(BaseHTTPRequestHandler):
                   fault, "http://127.0.0.1:%d/blob/%s" % (other_port, digest))
         self.reply(307, b"", [("Location", to)])
 
-    def chunked(self, data):
-        self.send_response(200)
-        self.send_header("Transfer-Encoding", "chunked")
-        self.end_headers()
-        self.wfile.write(b"%x\r\n%s\r\n0\r\n\r\n" % (len(data), data))
-
     def cut(self, fault, data):
-        wanted = self.headers.get("Range")
-        first = int(wanted[6:-1]) if wanted else 0
+        wanted, first = self.headers.get("Range"), self.first_byte()
         total = len(data)
         if fault == "short-body":
             first, end = 0, 1000
@@ -297,6 +269,9 @@ class Handler(BaseHTTPRequestHandler):
                 self.wfile.write(data[i:i + 1])
                 time.sleep(0.02)
             return
+        elif fault == "cut-4k":
+            # Each that begins anew ends 4 KiB behind the one before.
+            end = total if wanted else 4096 * count("cut-4k")
         elif fault == "drop-no-range":
             first, end = 0, options["drop"] * count(("no-range", self.path))
         elif fault == "range-lie" and wanted:
@@ -354,6 +329,8 @@ class Handler(BaseHTTPRequestHandler):
         if fault == "rate":
             return self.error(429, "TOOMANYREQUESTS", "You have reached your "
                               "pull rate limit.", [("Retry-After", "3600")])
+        if fault == "rate-bare":
+            return self.reply(429)
         if fault == "flaky" and count((self.command, path)) < 3:
             return self.reply(503, b"<html>busy</html>",
                               [("Content-Type", "text/html")])
@@ -369,13 +346,11 @@ class Handler(BaseHTTPRequestHandler):
             return self.blob(fault, parts[-1])
         return self.tags(repo, fault, query)
 
-    def do_GET(self):
+    def answer(self):
         url = urlsplit(self.path)
-        if url.path == "/_requests":
-            with lock:
-                body = dump(requests)
-            return self.reply(200, body)
-        self.record()
+        if self.command == "POST":
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            return self.token({}, parse_qs(body.decode()))
         path = url.path
         if path.startswith("/bad/"):
             return self.reply(500, b"")
@@ -393,43 +368,17 @@ class Handler(BaseHTTPRequestHandler):
         return self.reply(404, b"404 page not found\n",
                           [("Content-Type", "text/plain")])
 
-    do_HEAD = do_GET
-
-    def do_POST(self):
-        self.record()
-        body = self.rfile.read(int(self.headers["Content-Length"])).decode()
-        self.token({}, parse_qs(body))
-
-    def do_DELETE(self):
-        with lock:
-            requests.clear()
-        self.reply(204)
-
-
-class Server(ThreadingHTTPServer):
-    daemon_threads = True
-
-    def handle_error(self, request, client_address):
-        pass
-
 
 def main():
     global other_port
     for arg in sys.argv[1:]:
         name, _, value = arg.lstrip("-").partition("=")
         options[name] = int(value) if name == "drop" else value
-    servers = [Server(("127.0.0.1", 0), Handler) for _ in range(2)]
+    servers = [frame.Server(Handler) for _ in range(2)]
     other_port = servers[1].server_port
     if options["tls"]:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(options["tls"])
-        servers[0].socket = context.wrap_socket(
-            servers[0].socket, server_side=True,
-            do_handshake_on_connect=False)
-    for server in servers:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-    print(servers[0].server_port, other_port, flush=True)
-    sys.stdin.read()
+        frame.use_tls(servers[0], options["tls"])
+    frame.serve(servers)
 
 
 main()

@@ -16,20 +16,15 @@ import json
 import subprocess
 import sys
 import tempfile
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import frame
+from frame import lock, sha
 
 TYPE = "application/vnd.docker.distribution.manifest.v1+"
 CUT = 70000
-requests = []
-lock = threading.Lock()
 tars = []
 work = tempfile.TemporaryDirectory()
 KEY = work.name + "/key"
-
-
-def sha(data):
-    return "sha256:" + hashlib.sha256(data).hexdigest()
 
 
 def b64(data):
@@ -158,28 +153,8 @@ def image(fault):
         return images[fault]
 
 
-class Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def log_message(self, *args):
-        pass
-
-    def reply(self, status, body=b"", headers=(), length=None):
-        self.send_response(status)
-        self.send_header("Docker-Distribution-Api-Version", "registry/2.0")
-        for name, value in headers:
-            self.send_header(name, value)
-        if length != -1:
-            self.send_header("Content-Length",
-                             str(len(body) if length is None else length))
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(body)
-
-    def error(self, status, code):
-        self.reply(status, json.dumps(
-            {"errors": [{"code": code, "message": "no"}]}).encode(),
-            [("Content-Type", "application/json")])
+class Handler(frame.Handler):
+    common = [("Docker-Distribution-Api-Version", "registry/2.0")]
 
     def manifest(self, fault, name):
         i = image(fault)
@@ -198,15 +173,11 @@ class Handler(BaseHTTPRequestHandler):
         if fault == "other-blob":
             data = data[:-9] + bytes([data[-9] ^ 1]) + data[-8:]
         if fault == "no-length":
-            self.reply(200, headers=[("Transfer-Encoding", "chunked")],
-                       length=-1)
-            return self.wfile.write(
-                b"%x\r\n%s\r\n0\r\n\r\n" % (len(data), data))
+            return self.reply_chunked([data])
         if fault == "huge-blob":
             return self.reply(200, data, length=1 << 60)
         if fault == "cut" and len(data) > CUT:
-            wanted = self.headers.get("Range")
-            first = int(wanted[6:].split("-")[0]) if wanted else 0
+            wanted, first = self.headers.get("Range"), self.first_byte()
             self.close_connection = True
             return self.reply(
                 206 if wanted else 200, data[first:first + CUT],
@@ -215,13 +186,7 @@ class Handler(BaseHTTPRequestHandler):
                 length=len(data) - first)
         return self.reply(200, data)
 
-    def do_GET(self):
-        if self.path == "/_requests":
-            with lock:
-                body = json.dumps(requests).encode()
-            return self.reply(200, body)
-        with lock:
-            requests.append("%s %s" % (self.command, self.path))
+    def answer(self):
         parts = self.path.split("/")
         if self.path == "/v2/":
             return self.reply(200, b"{}")
@@ -231,30 +196,13 @@ class Handler(BaseHTTPRequestHandler):
             return self.blob(parts[3], parts[5])
         return self.error(404, "NAME_UNKNOWN")
 
-    do_HEAD = do_GET
-
-    def do_DELETE(self):
-        with lock:
-            requests.clear()
-        self.reply(204)
-
-
-class Server(ThreadingHTTPServer):
-    daemon_threads = True
-
-    def handle_error(self, request, client_address):
-        pass
-
 
 def main():
     for path in sys.argv[1:]:
         with open(path, "rb") as f:
             tars.append(f.read())
     openssl("ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", KEY)
-    server = Server(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    print(server.server_port, flush=True)
-    sys.stdin.read()
+    frame.serve([frame.Server(Handler)])
     work.cleanup()
 
 

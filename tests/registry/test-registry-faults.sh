@@ -27,6 +27,8 @@ cleanup() {
 }
 trap cleanup EXIT
 trap 'exit 99' HUP INT TERM
+PYTHONDONTWRITEBYTECODE=1
+export PYTHONDONTWRITEBYTECODE
 unset http_proxy https_proxy HTTP_PROXY HTTPS_PROXY all_proxy ALL_PROXY
 
 ok() {
@@ -123,6 +125,11 @@ fails "a layer that is cut inside" 1025 "gzip: the stream is cut short" \
     pull "$r/cut-gzip"
 fails "more diff_ids than layers" 1025 "don't match image configuration" \
     resolve "$r/diff-count"
+fails "a layer without end" 1024 "more came" pull "$r/endless-blob"
+fails "a manifest without end" 1026 "longer than 4194304 bytes" \
+    resolve "$r/endless-manifest"
+fails "schema 1 in a list" 1034 "no matching manifest" \
+    resolve "$r/schema1-list"
 fails "bad JSON" 1025 "bad JSON" resolve "$r/bad-json"
 fails "a key given twice" 1025 "key given twice" resolve "$r/doubled-key"
 fails "a manifest that is an index too" 1025 "another kind" resolve "$r/mixed"
@@ -150,6 +157,20 @@ good "a server that ignores Range is skipped through" " good resumed$" \
     pull "$r/drop-no-range"
 good "a server that resumes elsewhere is not believed" " good resumed$" \
     pull "$r/range-lie"
+# Side by side: each waits a second before it goes on.
+cuts=
+for i in $(seq 14); do
+	"$tool" pull "$r/cut-4k" >"$dir/cut-$i" 2>&1 &
+	cuts="$cuts $!"
+done
+for pid in $cuts; do wait "$pid"; done
+cat "$dir"/cut-* >"$dir/out"
+if [ "$(grep -c ' good resumed$' "$dir/out")" = 14 ]
+then ok "a layer that is cut at each 4 KiB is resumed"
+else not_ok "a layer that is cut at each 4 KiB is resumed"; fi
+asked "from there" \
+    "sorted(int(q['range'][6:-1]) for q in r if q['range'] and
+            'cut-4k' in q['path']) == list(range(4096, 15 * 4096, 4096))"
 fails "a body that stays short" 1031 "" pull "$r/short-body"
 fails "a slow drip" 1031 "nothing came" pull -s 500 "$r/drip"
 
@@ -182,6 +203,10 @@ fails "Basic without credentials" 1028 "no basic auth credentials" \
 fails "Basic with a wrong password" 1028 "pull access denied" \
     resolve -u user:wrong "$r/basic"
 asked "drop what was asked" "True"
+fails "a token for another scope" 1028 "pull access denied" \
+    resolve "$r/other-scope"
+asked "is asked for once more, and no more" \
+    "len([q for q in r if 'other-scope/manifests' in q['path']]) == 2"
 fails "a 401 dance" 1028 "pull access denied" resolve "$r/auth-loop"
 asked "ends after the second step" \
     "len([q for q in r if 'auth-loop/manifests' in q['path']]) == 2"
@@ -195,6 +220,8 @@ fails "no such repository" 1027 "repository $r/missing not found" \
     resolve "$r/missing"
 fails "429 for an hour" 1033 "toomanyrequests: .*try again in 3600 seconds" \
     resolve "$r/rate"
+fails "429 without a word" 1033 "too many requests: HTTP status 429" \
+    resolve "$r/rate-bare"
 good "429 for a second" "^config " resolve "$r/rate-soft"
 good "503 that passes" "^layer .* good resumed$" pull "$r/flaky"
 fails "500 in plain words, escaped" 1030 'out of \\x1b\[31morder' \

@@ -17,28 +17,20 @@ Sources: docker-registry 0.8 and 0.9, quay, crane, as they answer Docker 1.2.
 import base64
 import gzip
 import hashlib
-import json
 import lzma
 import socket
-import ssl
 import sys
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
+
+import frame
+from frame import count, dump, lock
 
 CUT = 70000
 options = {"tls": None, "user": None}
-requests = []
-counts = {}
 ports = []
-lock = threading.Lock()
 tars = []
 ids = {}  # id: (fault, number)
 COOKIE = "session=abc.DEF-1"
-
-
-def dump(doc):
-    return json.dumps(doc).encode()
 
 
 def image_id(fault, n):
@@ -55,7 +47,8 @@ def ancestry(fault):
 
 
 def image_json(fault, n):
-    doc = {"id": image_id(fault, n), "created": "2014-08-0%dT01:02:03.5Z" % n,
+    doc = {"id": image_id(fault, n),
+           "created": "2014-08-0%dT01:02:03.5Z" % (n + 1),
            "container_config": {"Cmd": ["/bin/sh", "-c", "layer %d" % n]},
            "config": {"Cmd": ["/bin/sh"], "Env": ["A=<%d>" % n]},
            "docker_version": "1.2.0", "architecture": "amd64",
@@ -121,40 +114,18 @@ def tarsum(fault, n):
         image_json(fault, n) + "".join(sorted(sums)).encode()).hexdigest()
 
 
-def count(key):
-    with lock:
-        counts[key] = counts.get(key, 0) + 1
-        return counts[key]
-
-
-class Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def log_message(self, *args):
-        pass
-
-    def reply(self, status, body=b"", headers=(), length=None):
-        self.send_response(status)
-        for name, value in headers:
-            self.send_header(name, value)
-        self.send_header("X-Docker-Registry-Version", "0.9.1")
-        if length != -1:
-            self.send_header("Content-Length",
-                             str(len(body) if length is None else length))
-        self.end_headers()
-        self.wfile.write(body)
+class Handler(frame.Handler):
+    common = [("X-Docker-Registry-Version", "0.9.1")]
 
     def error(self, status, text, headers=()):
         self.reply(status, dump({"error": text}),
                    [("Content-Type", "application/json"), *headers])
 
-    def record(self):
+    def describe(self):
         wanted = ("Authorization", "Cookie", "Range", "X-Docker-Token")
-        with lock:
-            requests.append({
-                "path": self.path, "port": self.server.server_port,
+        return {"path": self.path, "port": self.server.server_port,
                 **{name: self.headers[name] for name in wanted
-                   if name in self.headers}})
+                   if name in self.headers}}
 
     # ---- index ----
 
@@ -303,8 +274,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def cut(self, fault, data):
         """Send CUT bytes and hang up."""
-        wanted = self.headers.get("Range")
-        first = int(wanted[6:].split("-")[0]) if wanted else 0
+        wanted, first = self.headers.get("Range"), self.first_byte()
         total = len(data)
         self.close_connection = True
         if fault == "cut-no-range":
@@ -375,12 +345,7 @@ class Handler(BaseHTTPRequestHandler):
             body = []
         self.reply(200, dump(body))
 
-    def do_GET(self):
-        if self.path == "/_requests":
-            with lock:
-                body = dump(requests)
-            return self.reply(200, body)
-        self.record()
+    def answer(self):
         parts = urlsplit(self.path).path.split("/")[1:]
         if parts == ["v1", "_ping"]:
             return self.reply(200, b"{}", [
@@ -396,20 +361,6 @@ class Handler(BaseHTTPRequestHandler):
         return self.reply(404, b"<h1>Not Found</h1>",
                           [("Content-Type", "text/html")])
 
-    do_HEAD = do_GET
-
-    def do_DELETE(self):
-        with lock:
-            requests.clear()
-        self.reply(204)
-
-
-class Server(ThreadingHTTPServer):
-    daemon_threads = True
-
-    def handle_error(self, request, client_address):
-        pass
-
 
 def main():
     for arg in sys.argv[1:]:
@@ -419,22 +370,15 @@ def main():
             continue
         with open(arg, "rb") as f:
             tars.append(f.read())
-    servers = [Server(("127.0.0.1", 0), Handler) for _ in range(3)]
+    servers = [frame.Server(Handler) for _ in range(3)]
     # Bound, and never listened on.
     dead = socket.socket()
     dead.bind(("127.0.0.1", 0))
     ports.extend([servers[0].server_port, servers[1].server_port,
                   dead.getsockname()[1], servers[2].server_port])
     if options["tls"]:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(options["tls"])
-        servers[0].socket = context.wrap_socket(
-            servers[0].socket, server_side=True,
-            do_handshake_on_connect=False)
-    for server in servers:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-    print(*ports, flush=True)
-    sys.stdin.read()
+        frame.use_tls(servers[0], options["tls"])
+    frame.serve(servers, ports)
 
 
 main()
