@@ -154,6 +154,15 @@ gather(struct watch *w, struct strbuf *out)
 	for (i = 0; i < w->n_versions; i++) {
 		if (w->versions[i] == p->progress[i].version)
 			continue;
+		/* Each layer is announced, however quickly it comes. */
+		if (w->versions[i] == 0 && p->progress[i].version > 1) {
+			struct pull_progress first = p->progress[i];
+
+			first.status = p->source->waiting;
+			first.total_bytes = 0;
+			format_progress(&first, out);
+			strbuf_putc(out, '\0');
+		}
 		w->versions[i] = p->progress[i].version;
 		format_progress(&p->progress[i], out);
 		strbuf_putc(out, '\0');

@@ -173,7 +173,8 @@ ok "push of nothing" fails 1 'does not exist locally with the tag' \
     docker push "$here/my/nothing"
 
 ok "system df" shows '^Images +[0-9]+ ' docker system df
-ok "system df -v" shows '^ubuntu +14.04 ' docker system df -v
+ok "system df -v" shows "$(echo "$id" | cut -c8-19) .* 0\$" \
+    docker system df -v
 pruned() {
 	docker tag made:1 made:2 && docker rmi made:1 made:2 >/dev/null
 	docker import "$dir/tree.tar" >/dev/null || return 1
