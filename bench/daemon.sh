@@ -18,9 +18,10 @@ trap 'exit 1' HUP INT TERM
 mkdir -m 700 "$dir/root"
 echo '{ "storage-driver": "vfs" }' >"$dir/daemon.json"
 
+set -- "$program" --root "$dir/root" --config "$dir/daemon.json" \
+    --host "$dir/sock" daemon -l warn
 start() {
-	"$program" --root "$dir/root" --config "$dir/daemon.json" \
-	    --host "$dir/sock" daemon -l warn </dev/null &
+	"$@" </dev/null &
 	pid=$!
 }
 stop() {
@@ -29,16 +30,13 @@ stop() {
 	pid=
 }
 
-start
+start "$@"
 python3 "$here/daemon.py" fill "$dir/sock" "$n_images"
 stop
 for _ in 1 2 3 4 5; do
-	began=$(date +%s%N)
-	start
-	python3 "$here/daemon.py" first "$dir/sock" "$began"
-	stop
+	python3 "$here/daemon.py" first "$dir/sock" "$@"
 done
-start
+start "$@"
 python3 "$here/daemon.py" idle "$dir/sock" "$pid"
 python3 "$here/daemon.py" list "$dir/sock" "$seconds"
 python3 "$here/daemon.py" idle "$dir/sock" "$pid"

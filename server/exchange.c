@@ -256,8 +256,10 @@ client_is_gone(void *ctx)
 }
 
 static void
-succeed_locked(struct exchange *x, const char *result)
+succeed_locked(struct exchange *x, struct job *job)
 {
+	const char *result = job->result.data != NULL ? job->result.data : "";
+
 	switch (x->kind) {
 	case ANSWER_JOB:
 		strbuf_puts(&x->out, "{\"result\":");
@@ -277,10 +279,13 @@ succeed_locked(struct exchange *x, const char *result)
 		answer_locked(x, 200, JSON_TYPE);
 		break;
 	case ANSWER_RESULT:
-		if (x->convert != NULL)
+		if (x->convert != NULL) {
 			x->convert(x, result, &x->out);
-		else
-			strbuf_puts(&x->out, result);
+		} else {
+			/* It may be long, and nobody else wants it. */
+			x->out = job->result;
+			job->result = (struct strbuf)STRBUF_INIT;
+		}
 		strbuf_putc(&x->out, '\n');
 		answer_locked(x, 200, JSON_TYPE);
 		break;
@@ -301,8 +306,7 @@ job_ended(void *ctx, struct job *job, int r, const struct imgd_error *err)
 
 	pthread_mutex_lock(&x->mutex);
 	if (r >= 0) {
-		succeed_locked(x,
-		    job->result.data != NULL ? job->result.data : "");
+		succeed_locked(x, job);
 	} else if (!x->is_streaming) {
 		fail_locked(x, -r, text);
 	} else if (x->kind != ANSWER_FILE) {
