@@ -13,6 +13,8 @@
 #include "cli/cli.h"
 #include "core/lock.h"
 #include "lib/cleanup.h"
+#include "lib/fs-at.h"
+#include "lib/limits.h"
 #include "lib/log.h"
 #include "lib/strbuf.h"
 #include "server/server.h"
@@ -95,14 +97,32 @@ reload(void *ctx)
 	return NULL;
 }
 
+/* What the options say. */
+struct wanted {
+	const char *group, *tcp, *key, *cert, *ca;
+	uint64_t idle_s;
+	bool has_metrics;
+};
+
 static int
-serve(struct cli *cli, const char *group, uint64_t idle_s,
-    struct imgd_error **err)
+read_pem(const char *path, char **ret, struct imgd_error **err)
 {
-	const struct server_options so = {
+	int r = fs_read_file(AT_FDCWD, path, LIMIT_CERT_BYTES, ret, NULL,
+	    err);
+
+	return r < 0 ? imgd_error_prefix(err, "%s", path) : 0;
+}
+
+static int
+serve(struct cli *cli, const struct wanted *w, struct imgd_error **err)
+{
+	cleanup_free char *key = NULL, *cert = NULL, *ca = NULL;
+	struct server_options so = {
 		.socket_path = cli->host != NULL ? cli->host
 						 : CLI_DEFAULT_HOST,
-		.group = group,
+		.group = w->group,
+		.tcp_address = w->tcp,
+		.has_metrics = w->has_metrics,
 		.reload = reload,
 		.ctx = cli,
 	};
@@ -111,12 +131,24 @@ serve(struct cli *cli, const char *group, uint64_t idle_s,
 		.config = &cli->config,
 		.lock_fd = -EBADF,
 		.ready_fd = -EBADF,
-		.idle_ms = idle_s > 0 ? (int)idle_s * 1000 : -1,
+		.idle_ms = w->idle_s > 0 ? (int)w->idle_s * 1000 : -1,
 		.service = &server_service,
 	};
 	struct server *server;
 	int r;
 
+	if (w->tcp != NULL) {
+		r = read_pem(w->key, &key, err);
+		if (r >= 0)
+			r = read_pem(w->cert, &cert, err);
+		if (r >= 0)
+			r = read_pem(w->ca, &ca, err);
+		if (r < 0)
+			return r;
+		so.tls_key = key;
+		so.tls_cert = cert;
+		so.tls_ca = ca;
+	}
 	r = take_lock(cli->root, &eo.lock_fd, err);
 	if (r >= 0)
 		r = server_new(&so, &server, err);
@@ -135,24 +167,34 @@ int
 cmd_daemon(struct cli *cli, int argc, char **argv)
 {
 	cleanup_error struct imgd_error *err = NULL;
-	const char *group = NULL, *idle = NULL, *level = "info";
+	const char *idle = NULL, *level = "info";
+	struct wanted w = { .group = NULL };
 	const struct option_spec specs[] = {
-		{ 'G', "group", NULL, &group },
+		{ 'G', "group", NULL, &w.group },
 		{ 0, "idle-exit", NULL, &idle },
 		{ 'l', "log-level", NULL, &level },
+		{ 0, "metrics", &w.has_metrics, NULL },
+		{ 0, "tcp", NULL, &w.tcp },
+		{ 0, "tlscacert", NULL, &w.ca },
+		{ 0, "tlscert", NULL, &w.cert },
+		{ 0, "tlskey", NULL, &w.key },
 		{ 0, NULL, NULL, NULL },
 	};
-	uint64_t idle_s = 0;
 	int n;
 
 	if (parse_options(cli, argc, argv, specs, 0, 0, &n) < 0)
 		return EXIT_USAGE;
-	if (idle != NULL && (!str_to_u64(idle, 1000000, &idle_s) ||
-				idle_s == 0))
+	if (idle != NULL && (!str_to_u64(idle, 1000000, &w.idle_s) ||
+				w.idle_s == 0))
 		return usage_error(cli, "%s: not a number of seconds", idle);
 	if (!set_level(level))
 		return usage_error(cli, "%s: not warn, info or debug", level);
-	if (serve(cli, group, idle_s, &err) < 0)
+	if (w.tcp != NULL &&
+	    (w.ca == NULL || w.cert == NULL || w.key == NULL))
+		return usage_error(cli,
+		    "--tcp needs --tlscacert, --tlscert and --tlskey: nobody "
+		    "comes in without a certificate");
+	if (serve(cli, &w, &err) < 0)
 		return report(cli, NULL, err);
 	return 0;
 }

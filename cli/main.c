@@ -81,7 +81,9 @@ const struct cmd cmds[] = {
 	    "tell what happens in the store, as it happens" },
 	{ "info", cmd_info, "[--json]", "describe this store" },
 	{ "daemon", cmd_daemon,
-	    "[-G GROUP] [--idle-exit SECONDS] [-l warn|info|debug]",
+	    "[-G GROUP] [--idle-exit SECONDS] [-l warn|info|debug] "
+	    "[--metrics] "
+	    "[--tcp ADDRESS:PORT --tlscacert FILE --tlscert FILE --tlskey FILE]",
 	    "serve Docker's API on a unix socket" },
 	{ "version", cmd_version, "[--json]", "print version numbers" },
 	{ "help", cmd_help, "[VERB]", "print this list, or a verb's usage" },

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -33,6 +34,8 @@ new_exchange(const struct exchange_context *c, struct http_exchange *http)
 		.engine = c->engine,
 		.module = c->module,
 		.waiter = c->waiter,
+		.has_metrics = c->has_metrics,
+		.peer = { -1, -1 },
 		.http = http,
 		.body = STRBUF_INIT,
 		.out = STRBUF_INIT,
@@ -287,7 +290,8 @@ succeed_locked(struct exchange *x, struct job *job)
 			job->result = (struct strbuf)STRBUF_INIT;
 		}
 		strbuf_putc(&x->out, '\n');
-		answer_locked(x, 200, JSON_TYPE);
+		answer_locked(x, 200,
+		    x->result_type != NULL ? x->result_type : JSON_TYPE);
 		break;
 	case ANSWER_CREATED:
 		answer_locked(x, 201, NULL);
@@ -324,7 +328,16 @@ job_ended(void *ctx, struct job *job, int r, const struct imgd_error *err)
 	unref(x);
 }
 
+static void
+tell_peer(void *ctx, struct job_peer *ret)
+{
+	const struct exchange *x = ctx;
+
+	*ret = x->peer;
+}
+
 static const struct job_client exchange_client = {
+	.peer = tell_peer,
 	.output = job_said,
 	.is_abandoned = client_is_gone,
 	.end = job_ended,
@@ -404,6 +417,24 @@ run_route(struct exchange *x)
 		exchange_fail(x, -r, imgd_error_msg(err));
 }
 
+/* Who it is, and what he does, if it changes something. */
+static void
+log_request(struct exchange *x, const char *method, const char *target)
+{
+	struct ucred cred;
+	socklen_t len = sizeof(cred);
+
+	if (getsockopt(x->module->socket(x->http), SOL_SOCKET, SO_PEERCRED,
+		&cred, &len) == 0 &&
+	    cred.pid > 0)
+		x->peer = (struct job_peer) { cred.pid, cred.uid };
+	if (strcmp(method, "GET") == 0 || strcmp(method, "HEAD") == 0)
+		log_debug(LOG_SERVER, "%s %s", method, target);
+	else
+		log_info("%s %s from pid %jd, uid %jd", method, target,
+		    (intmax_t)x->peer.pid, (intmax_t)x->peer.uid);
+}
+
 static void *
 on_begin(void *ctx, struct http_exchange *http, const char *method,
     const char *target)
@@ -414,7 +445,7 @@ on_begin(void *ctx, struct http_exchange *http, const char *method,
 
 	if (x == NULL)
 		return NULL;
-	log_debug(LOG_SERVER, "%s %s", method, target);
+	log_request(x, method, target);
 	r = request_parse(target, &x->request, &err);
 	if (r >= 0)
 		find_route(x, method);

@@ -67,6 +67,8 @@ struct exchange {
 	struct strbuf body; /* of BODY_SMALL */
 	size_t n_body;
 	struct job *job; /* made, not yet started */
+	struct job_peer peer;
+	bool has_metrics;
 	bool is_ping;    /* its answer is not to be cached */
 	bool is_login;   /* who is refused is unauthorized */
 
@@ -76,6 +78,7 @@ struct exchange {
 	struct http_exchange *http; /* NULL: the client is gone */
 	enum answer_kind kind;
 	result_fn *convert;
+	const char *result_type; /* of ANSWER_RESULT; NULL: JSON */
 	unsigned int status; /* 0: no answer yet */
 	const char *content_type;
 	struct strbuf out;  /* the body, or what waits to be read */
@@ -95,6 +98,7 @@ struct exchange_context {
 	struct engine *engine;
 	const struct http_module *module;
 	struct waiter *waiter;
+	bool has_metrics;
 };
 
 /* ---- for route functions ---- */

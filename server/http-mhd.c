@@ -2,6 +2,7 @@
 #include "config.h"
 
 #include <errno.h>
+#include <gnutls/gnutls.h>
 #include <microhttpd.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -18,6 +19,7 @@
 
 struct http_server {
 	struct MHD_Daemon *daemon;
+	bool has_tls;
 	const struct http_handler *handler;
 	void *ctx;
 	unsigned int body_timeout_s;
@@ -130,11 +132,27 @@ send_answer(struct http_exchange *x, const struct http_answer *a)
 	return ok;
 }
 
+/* Whether the client has shown a certificate that our authority signed. */
+static bool
+is_certified(struct http_exchange *x)
+{
+	const union MHD_ConnectionInfo *info = MHD_get_connection_info(
+	    x->connection, MHD_CONNECTION_INFO_GNUTLS_SESSION);
+	unsigned int problems = 0;
+
+	return info != NULL &&
+	    gnutls_certificate_verify_peers2(info->tls_session, &problems) ==
+	    GNUTLS_E_SUCCESS &&
+	    problems == 0;
+}
+
 static enum MHD_Result
 begin(struct http_exchange *x, const char *method)
 {
 	struct http_server *s = x->server;
 
+	if (s->has_tls && !is_certified(x))
+		return MHD_NO;
 	(void)MHD_set_connection_option(x->connection,
 	    MHD_CONNECTION_OPTION_TIMEOUT, s->body_timeout_s);
 	if (x->target == NULL)
@@ -219,7 +237,12 @@ mhd_start(const struct http_settings *set, const struct http_handler *handler,
 
 	if (s == NULL)
 		return imgd_error_set(err, ENOMEM, "out of memory");
-	*s = (struct http_server) { NULL, handler, ctx, set->body_timeout_s };
+	*s = (struct http_server) {
+		.has_tls = set->key != NULL,
+		.handler = handler,
+		.ctx = ctx,
+		.body_timeout_s = set->body_timeout_s,
+	};
 	s->daemon = MHD_start_daemon(flags, 0, NULL, NULL, on_request, s,
 	    MHD_OPTION_LISTEN_SOCKET, listen_fd,
 	    MHD_OPTION_LISTEN_BACKLOG_SIZE, BACKLOG,
@@ -233,7 +256,9 @@ mhd_start(const struct http_settings *set, const struct http_handler *handler,
 	if (s->daemon == NULL) {
 		free(s);
 		return imgd_error_set(err, EIO,
-		    "libmicrohttpd does not start");
+		    "the HTTP server does not start%s",
+		    set->key != NULL ? "; are key and certificates good?"
+				     : "");
 	}
 	(void)take_fd(&listen_fd);
 	*ret = s;

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <netdb.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -181,6 +182,67 @@ listen_open(const char *path, const char *group,
 	if (ret[0].path == NULL)
 		return imgd_error_set(err, ENOMEM, "out of memory");
 	return listen_path(path, group, &ret[0], err);
+}
+
+static int
+bind_tcp(const struct addrinfo *info, int *ret_fd)
+{
+	const int yes = 1;
+	int fd = socket(info->ai_family, SOCK_STREAM | SOCK_CLOEXEC |
+		    SOCK_NONBLOCK, 0);
+
+	if (fd < 0)
+		return -errno;
+	(void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof(yes));
+	if (bind(fd, info->ai_addr, info->ai_addrlen) < 0 ||
+	    listen(fd, BACKLOG) < 0) {
+		int code = errno;
+
+		(void)close(fd);
+		return -code;
+	}
+	*ret_fd = fd;
+	return 0;
+}
+
+int
+listen_tcp(const char *address, struct listener ret[LISTEN_MAX],
+    size_t *ret_n, struct imgd_error **err)
+{
+	const struct addrinfo hints = {
+		.ai_flags = AI_NUMERICHOST | AI_NUMERICSERV,
+		.ai_socktype = SOCK_STREAM,
+	};
+	const char *colon = strrchr(address, ':');
+	cleanup_free char *host = NULL;
+	struct addrinfo *info;
+	struct listener *l;
+	int r;
+
+	if (colon == NULL || *ret_n == LISTEN_MAX)
+		return imgd_error_set(err, EINVAL,
+		    "%s: not ADDRESS:PORT, or one socket too many", address);
+	host = address[0] == '[' && colon > address + 1 && colon[-1] == ']'
+	    ? strndup(address + 1, (size_t)(colon - address) - 2)
+	    : strndup(address, (size_t)(colon - address));
+	l = &ret[*ret_n];
+	*l = (struct listener) {
+		.fd = -EBADF,
+		.path = strdup(address),
+		.is_tcp = true,
+	};
+	(*ret_n)++;
+	if (host == NULL || l->path == NULL)
+		return imgd_error_set(err, ENOMEM, "out of memory");
+	r = getaddrinfo(host, colon + 1, &hints, &info);
+	if (r != 0)
+		return imgd_error_set(err, EINVAL, "%s: %s", address,
+		    gai_strerror(r));
+	r = bind_tcp(info, &l->fd);
+	freeaddrinfo(info);
+	return r < 0 ? imgd_error_set(err, -r, "%s: %s", address,
+			   strerror(-r))
+		     : 0;
 }
 
 void

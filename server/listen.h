@@ -16,6 +16,7 @@
 struct listener {
 	int fd;     /* who takes it sets -EBADF */
 	char *path; /* for messages */
+	bool is_tcp;
 	bool is_ours; /* made here: removed by listen_close() */
 	dev_t dev;
 	ino_t ino;
@@ -30,6 +31,10 @@ struct listener {
  */
 int listen_open(const char *path, const char *group,
     struct listener ret[LISTEN_MAX], size_t *ret_n, struct imgd_error **err);
+
+/* Listen on "ADDRESS:PORT" as well; an IPv6 address stands in brackets. */
+int listen_tcp(const char *address, struct listener ret[LISTEN_MAX],
+    size_t *ret_n, struct imgd_error **err);
 
 /* Remove the socket's name, if it is still ours, and close it. */
 void listen_close(struct listener *l);

@@ -10,6 +10,7 @@ const struct route routes[] = {
 	{ "POST", "/auth", route_auth, BODY_SMALL },
 	{ "GET", "/system/df", route_df, BODY_NONE },
 	{ "GET", "/events", route_events, BODY_NONE },
+	{ "GET", "/metrics", route_metrics, BODY_NONE },
 
 	{ "POST", "/images/create", route_images_create, BODY_JOB },
 	{ "GET", "/images/json", route_images_list, BODY_NONE },

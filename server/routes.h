@@ -12,7 +12,7 @@ route_fn route_images_create, route_images_list, route_images_search,
 
 /* ---- system.c ---- */
 route_fn route_ping, route_version, route_info, route_auth, route_df,
-    route_events;
+    route_events, route_metrics;
 
 /* ---- others.c: what imgd has nothing of ---- */
 route_fn route_empty_list, route_no_volumes, route_no_object,

@@ -56,7 +56,12 @@ start_http(struct server *s, struct imgd_error **err)
 	int r = 0;
 
 	for (i = 0; r >= 0 && i < s->n_listeners; i++) {
+		const struct server_options *o = s->options;
+		const bool has_tls = s->listeners[i].is_tcp;
 		const struct http_settings set = {
+			.key = has_tls ? o->tls_key : NULL,
+			.cert = has_tls ? o->tls_cert : NULL,
+			.ca = has_tls ? o->tls_ca : NULL,
 			.listen_fd = s->listeners[i].fd,
 			.max_connections = LIMIT_CONNECTIONS,
 			.head_timeout_s = HEAD_TIMEOUT_S,
@@ -83,11 +88,15 @@ server_start(struct engine *e, void *ctx, struct imgd_error **err)
 		return r;
 	s->module = module;
 	s->context.engine = e;
+	s->context.has_metrics = s->options->has_metrics;
 	s->context.module = s->module;
 	r = waiter_new(&s->context.waiter, err);
 	if (r >= 0)
 		r = listen_open(s->options->socket_path, s->options->group,
 		    s->listeners, &s->n_listeners, err);
+	if (r >= 0 && s->options->tcp_address != NULL)
+		r = listen_tcp(s->options->tcp_address, s->listeners,
+		    &s->n_listeners, err);
 	if (r >= 0)
 		r = start_http(s, err);
 	if (r < 0)

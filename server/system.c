@@ -397,3 +397,57 @@ route_events(struct exchange *x, struct imgd_error **err)
 	exchange_commit(x);
 	return exchange_run(x, err);
 }
+
+/* ---- metrics, in Prometheus's text format ---- */
+
+static void
+add_metric(struct strbuf *out, const char *name, const char *help,
+    int64_t value)
+{
+	strbuf_printf(out,
+	    "# HELP imgd_%s %s\n# TYPE imgd_%s gauge\nimgd_%s %jd\n", name,
+	    help, name, name, (intmax_t)value);
+}
+
+static void
+convert_metrics(struct exchange *x, const char *result, struct strbuf *out)
+{
+	cleanup_json struct json_object *facts = json_tokener_parse(result);
+	struct engine *e = x->engine;
+	int64_t n_jobs, n_downloads, n_uploads;
+
+	pthread_mutex_lock(&e->mutex);
+	/* But for the one that asks. */
+	n_jobs = (int64_t)e->n_jobs - 1;
+	n_downloads = e->n_transfers;
+	n_uploads = e->n_uploads;
+	pthread_mutex_unlock(&e->mutex);
+	add_metric(out, "images", "Images in the store.",
+	    number_of(facts, "Images"));
+	add_metric(out, "layers", "Layers in the store, of all drivers.",
+	    number_of(facts, "Layers"));
+	add_metric(out, "layer_bytes", "Bytes of those layers.",
+	    number_of(facts, "LayerBytes"));
+	add_metric(out, "containers", "Writable layers.",
+	    number_of(facts, "Containers"));
+	add_metric(out, "partial_blobs", "Blobs kept from broken downloads.",
+	    number_of(facts, "PartialBlobs"));
+	add_metric(out, "partial_bytes", "Bytes of those blobs.",
+	    number_of(facts, "PartialBytes"));
+	add_metric(out, "jobs", "Jobs that run.", n_jobs);
+	add_metric(out, "downloads", "Layers being fetched.", n_downloads);
+	add_metric(out, "uploads", "Layers being sent.", n_uploads);
+}
+
+int
+route_metrics(struct exchange *x, struct imgd_error **err)
+{
+	int r;
+
+	if (!x->has_metrics)
+		return imgd_error_set(err, ENOENT, "page not found");
+	x->convert = convert_metrics;
+	x->result_type = "text/plain; version=0.0.4";
+	r = exchange_job(x, "info", ANSWER_RESULT, err);
+	return r < 0 ? r : exchange_run(x, err);
+}

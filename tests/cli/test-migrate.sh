@@ -137,7 +137,7 @@ in_use() {
 	status=$?
 	cat "$dir/said"
 	imgd umount "$dir/mnt"
-	[ $status -eq 0 ] && grep -q "Kept in $first, too: .*mounted at" "$dir/said" &&
+	[ $status -eq 0 ] && grep -q "Kept in $first, too: .*used by mount" "$dir/said" &&
 	    imgd rmi --driver="$second" ubuntu:14.04
 }
 ok "a copy in use is kept, and that is said" in_use

@@ -4,7 +4,8 @@
 # shellcheck disable=SC2034 # the lists are for those who source this
 
 BUILD_PACKAGES="autoconf automake libtool make gcc libc6-dev pkg-config
-libarchive-dev libbz2-dev libcurl4-openssl-dev libdevmapper-dev libisal-dev
+libarchive-dev libbz2-dev libcurl4-openssl-dev libdevmapper-dev
+libgnutls28-dev libisal-dev
 libjson-c-dev liblzma-dev libmicrohttpd-dev libsqlite3-dev libssl-dev
 libzstd-dev zlib1g-dev"
 
