@@ -5,6 +5,7 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "core/protocol.h"
 #include "core/pull.h"
@@ -245,16 +246,32 @@ hear_source(struct pull *p, size_t *ret_failed, struct imgd_error **err)
 	}
 }
 
+#define EXPLAIN_MS 100
+
+static int64_t
+now_ms(void)
+{
+	struct timespec ts;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
 /*
  * An unpacker failed.  If that is because its tar was cut short, the source
- * has said why before it closed the pipe: that is the better word.
+ * has said why before it closed the pipe: that is the better word.  One that
+ * was killed says nothing, and the kernel closes its descriptors in an order
+ * of its own: its death is waited for a little.
  */
 static int
 explain(struct pull *p, size_t index, int code, struct imgd_error **err)
 {
 	struct pollfd fd = { .fd = p->source_sock, .events = POLLIN };
+	const int64_t until = now_ms() + EXPLAIN_MS;
+	int64_t left = EXPLAIN_MS;
 
-	while (poll(&fd, 1, 0) > 0) {
+	for (; left > 0 && poll(&fd, 1, (int)left) > 0;
+	     left = until - now_ms()) {
 		cleanup_error struct imgd_error *why = NULL;
 		size_t failed = p->n_layers;
 		int r = hear_source(p, &failed, &why);
