@@ -17,16 +17,19 @@
 int
 module_dir(char **ret_dir, struct imgd_error **err)
 {
-	static const char program[] = IMGD_BINDIR "/imgd";
-	char exe[PATH_MAX];
+	static const char bindir[] = IMGD_BINDIR "/";
+	char exe[PATH_MAX], *slash;
 	ssize_t n = readlink("/proc/self/exe", exe, sizeof(exe) - 1);
 
 	if (n < 0)
 		return imgd_error_set(err, errno, "/proc/self/exe: %s",
 		    strerror(errno));
 	exe[n] = '\0';
-	if (str_ends(exe, program))
-		exe[(size_t)n - strlen(program)] = '\0';
+	slash = strrchr(exe, '/');
+	if (slash != NULL)
+		slash[1] = '\0';
+	if (str_ends(exe, bindir))
+		exe[strlen(exe) - strlen(bindir)] = '\0';
 	else
 		exe[0] = '\0';
 	if (asprintf(ret_dir, "%s%s", exe, IMGD_PKGLIBDIR) < 0)
