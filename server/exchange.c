@@ -530,16 +530,24 @@ add_header(struct http_answer *a, const char *name, const char *value)
 static void
 fill_answer(struct exchange *x, struct http_answer *a)
 {
+	const char *content_type;
+
+	pthread_mutex_lock(&x->mutex);
 	a->status = x->status;
 	a->is_stream = x->is_streaming;
-	a->data = x->out.data != NULL ? x->out.data : "";
-	a->len = x->out.len;
+	/* What is no stream is whole, and stays as it is. */
+	if (!x->is_streaming) {
+		a->data = x->out.data != NULL ? x->out.data : "";
+		a->len = x->out.len;
+	}
+	content_type = x->content_type;
+	pthread_mutex_unlock(&x->mutex);
 	add_header(a, "Api-Version", API_VERSION);
 	add_header(a, "Docker-Experimental", "false");
 	add_header(a, "Ostype", "linux");
 	add_header(a, "Server", SERVER_NAME);
-	if (x->content_type != NULL)
-		add_header(a, "Content-Type", x->content_type);
+	if (content_type != NULL)
+		add_header(a, "Content-Type", content_type);
 	if (x->is_ping) {
 		add_header(a, "Cache-Control",
 		    "no-cache, no-store, must-revalidate");
