@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -19,6 +20,7 @@
 #include "lib/strbuf.h"
 #include "server/server.h"
 
+#define WANTED_FDS    8192
 #define LOCK_PAUSE_MS 50
 /* A verb's own engine may be at its last job. */
 #define LOCK_WAIT_MS 10000
@@ -97,6 +99,20 @@ reload(void *ctx)
 	return NULL;
 }
 
+/* Connections need descriptors; a thousand, as shells have it, are few. */
+static void
+raise_limit(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0 ||
+	    limit.rlim_cur >= WANTED_FDS)
+		return;
+	limit.rlim_cur = limit.rlim_max < WANTED_FDS ? limit.rlim_max
+						     : WANTED_FDS;
+	(void)setrlimit(RLIMIT_NOFILE, &limit);
+}
+
 /* What the options say. */
 struct wanted {
 	const char *group, *tcp, *key, *cert, *ca;
@@ -156,6 +172,7 @@ serve(struct cli *cli, const struct wanted *w, struct imgd_error **err)
 		close_fd(&eo.lock_fd);
 		return r;
 	}
+	raise_limit();
 	(void)chdir("/");
 	eo.ctx = server;
 	r = engine_run(&eo, err);

@@ -54,9 +54,6 @@ set_credentials(struct exchange *x, struct imgd_error **err)
 	if (r >= 0)
 		r = job_setenv(x->job, "identity-token", auth.identity_token,
 		    err);
-	if (r >= 0)
-		r = job_setenv(x->job, "registry-token", auth.registry_token,
-		    err);
 	return r;
 }
 

@@ -11,8 +11,8 @@ tar -C "$dir" -cf "$dir/big.tar" random
 "$lib/make-oci.py" "$dir/big" 1 "$dir/big.tar" &&
     registry_push "$dir/big:1" library/big:latest || exit 99
 use_mirror "$registry_port"
-ulimit -n 8192
 daemon_start || exit 99
+ulimit -n 8192
 imgd pull -q big >/dev/null || exit 99
 imgd pull -q ubuntu:14.04 >/dev/null || exit 99
 
