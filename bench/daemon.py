@@ -3,7 +3,8 @@
     fill SOCKET N          import N small images
     first SOCKET PROGRAM…  start it, wait for the first answer, end it
     idle SOCKET PID        memory of the daemon
-    list SOCKET SECONDS    ask for the list of images, by two processes
+    list SOCKET SECONDS    ask for the list of images, by two processes; then
+                           the same of a server that only sends as many bytes
 """
 import http.client
 import io
@@ -12,6 +13,7 @@ import socket
 import subprocess
 import sys
 import tarfile
+import threading
 import time
 
 
@@ -95,7 +97,39 @@ def lister(path, until, results):
     results.put((n, size))
 
 
+def serve_bytes(path, size):
+    """What the machine can do: no work, a thread for each connection."""
+    answer = (b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size +
+              bytes(size))
+    listening = socket.socket(socket.AF_UNIX)
+    listening.bind(path)
+    listening.listen(10)
+
+    def serve(s):
+        try:
+            while s.recv(1000):
+                s.sendall(answer)
+        except OSError:
+            pass
+
+    while True:
+        s = listening.accept()[0]
+        threading.Thread(target=serve, args=(s,), daemon=True).start()
+
+
 def list_images(path, seconds):
+    rate, size = measure(path, seconds)
+    print("%.0f lists a second, %d bytes each" % (rate, size))
+    floor = multiprocessing.Process(target=serve_bytes,
+                                    args=(path + ".floor", size))
+    floor.start()
+    rate, _ = measure(path + ".floor", seconds)
+    print("%.0f a second of a server that only sends" % rate)
+    floor.kill()
+    floor.join()
+
+
+def measure(path, seconds):
     wait_for(path)
     results = multiprocessing.Queue()
     until = time.monotonic() + seconds
@@ -107,8 +141,7 @@ def list_images(path, seconds):
     done = [results.get() for _ in many]
     for p in many:
         p.join()
-    print("%.0f lists a second, %d bytes each" %
-          (sum(n for n, _ in done) / seconds, done[0][1]))
+    return sum(n for n, _ in done) / seconds, max(size for _, size in done)
 
 
 verb, path = sys.argv[1:3]
