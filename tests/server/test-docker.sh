@@ -108,11 +108,11 @@ ok "rmi by an id that has two repositories" fails 1 \
 ok "rmi of a name untags" shows '^Untagged: other/name:x$' \
     docker rmi other/name:x
 ok "rmi of nothing" fails 1 'No such image: nosuch' docker rmi nosuch
-ok "rmi of what a container uses" sh -c '
+ok "a writable layer on the image" sh -c '
     "$1" --root "$2" create box ubuntu:14.04 >/dev/null' \
     sh "$program" "$root"
-ok "is refused" fails 1 'conflict|in use|used' docker rmi ubuntu:14.04
-ok "the container goes" imgd rm box
+ok "keeps it from rmi" fails 1 'conflict|in use|used' docker rmi ubuntu:14.04
+ok "the writable layer goes" imgd rm box
 removed() {
 	docker rmi ubuntu:14.04 >"$dir/shown" || return 1
 	cat "$dir/shown"
