@@ -69,6 +69,13 @@ media_type_is_index(const char *media_type)
 	    strcmp(media_type, MEDIA_OCI_INDEX) == 0;
 }
 
+bool
+media_type_is_schema1(const char *media_type)
+{
+	return strcmp(media_type, MEDIA_DOCKER_SCHEMA1) == 0 ||
+	    strcmp(media_type, MEDIA_DOCKER_SCHEMA1_SIGNED) == 0;
+}
+
 /* ---- descriptors ---- */
 
 void
@@ -404,8 +411,7 @@ settle_type(struct manifest *m, struct json_object *root, const char *said,
 			return 0;
 		}
 	}
-	if (strcmp(type, MEDIA_DOCKER_SCHEMA1) == 0 ||
-	    strcmp(type, MEDIA_DOCKER_SCHEMA1_SIGNED) == 0)
+	if (media_type_is_schema1(type))
 		return imgd_error_set(err, IMGD_E_MEDIATYPE,
 		    "unsupported media type %s: Docker Image manifest version 2, schema 1 is not read",
 		    type);
@@ -475,6 +481,7 @@ is_candidate(const struct descriptor *d)
 {
 	return !d->is_artifact &&
 	    (is_generic(d->media_type) || media_type_is_index(d->media_type) ||
+		media_type_is_schema1(d->media_type) ||
 		strcmp(d->media_type, MEDIA_DOCKER_MANIFEST) == 0 ||
 		strcmp(d->media_type, MEDIA_OCI_MANIFEST) == 0);
 }

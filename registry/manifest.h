@@ -130,6 +130,7 @@ int manifest_select(const struct manifest *index,
 
 /* Whether media_type names a manifest list or index. */
 bool media_type_is_index(const char *media_type);
+bool media_type_is_schema1(const char *media_type);
 
 /* ---- image configs ---- */
 

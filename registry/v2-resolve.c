@@ -33,6 +33,7 @@ struct want {
 	const char *accept;   /* NULL: anything */
 	const char *expected_digest; /* NULL: the server's word is checked */
 	bool may_be_schema1;
+	const char *media_type; /* said of it; NULL: the server's word */
 	bool has_size;
 	uint64_t expected_bytes;
 	size_t max_bytes;
@@ -91,18 +92,20 @@ static int
 verify(const struct want *w, struct document *d, struct imgd_error **err)
 {
 	const char *expected = w->expected_digest;
+	const char *type = w->media_type != NULL ? w->media_type
+						 : d->reply.content_type;
+	size_t len = d->reply.body.len;
 	int r;
 
-	if (w->has_size && d->reply.body.len != w->expected_bytes)
-		return imgd_error_set(err, IMGD_E_DIGEST,
-		    "%s: %zu bytes came instead of %llu", w->what,
-		    d->reply.body.len,
-		    (unsigned long long)w->expected_bytes);
-	if (w->may_be_schema1 &&
-	    schema1_is(d->reply.content_type, bytes_of(d),
-		d->reply.body.len) &&
+	if (w->may_be_schema1 && schema1_is(type, bytes_of(d), len) &&
 	    (r = unwrap(d, err)) < 0)
 		return r;
+	/* Lists give the size of schema 1 with its signatures or without. */
+	if (w->has_size && len != w->expected_bytes &&
+	    !(d->is_schema1 && d->reply.body.len == w->expected_bytes))
+		return imgd_error_set(err, IMGD_E_DIGEST,
+		    "%s: %zu bytes came instead of %llu", w->what, len,
+		    (unsigned long long)w->expected_bytes);
 	r = digest_of(bytes_of(d), d->reply.body.len, d->digest, err);
 	if (r < 0)
 		return r;
@@ -271,7 +274,31 @@ tell(struct resolution *q, enum registry_doc kind, const char *media_type,
 	return r;
 }
 
-/* Fetch the manifest or index that an index names. */
+/* The layers are all that there is; the config comes later. */
+static int
+take_schema1(struct resolution *q, enum registry_doc kind,
+    const struct document *d, struct imgd_error **err)
+{
+	struct legacy_image *image = calloc(1, sizeof(*image));
+	int r;
+
+	if (image == NULL)
+		return imgd_error_set(err, ENOMEM, "out of memory");
+	r = schema1_layers(bytes_of(d), d->reply.body.len, image, err);
+	if (r >= 0)
+		r = legacy_check_platform(image, q->want, err);
+	if (r >= 0)
+		r = tell(q, kind, MEDIA_DOCKER_SCHEMA1, d, err);
+	if (r < 0) {
+		legacy_image_free(image);
+		return r;
+	}
+	q->ret->legacy = image;
+	return 0;
+}
+
+/* Fetch the manifest or index that an index names; *ret stays NULL if it is
+ * of schema 1. */
 static int
 get_child(struct resolution *q, const struct descriptor *entry,
     struct manifest **ret, struct imgd_error **err)
@@ -281,8 +308,11 @@ get_child(struct resolution *q, const struct descriptor *entry,
 	cleanup_free char *path = path_of(q->s, "manifests", entry->digest);
 	const char *type = entry->media_type;
 	struct want w = { .path = path, .what = entry->digest,
-		.accept = ACCEPT_MANIFESTS, .expected_digest = entry->digest,
-		.has_size = true, .expected_bytes = entry->size_bytes,
+		.accept = media_type_is_schema1(type) ? ACCEPT_ALL
+						      : ACCEPT_MANIFESTS,
+		.may_be_schema1 = true,
+		.media_type = *type != '\0' ? type : NULL,
+		.expected_digest = entry->digest, .has_size = true, .expected_bytes = entry->size_bytes,
 		.max_bytes = LIMIT_MANIFEST_BYTES };
 	int r;
 
@@ -293,6 +323,8 @@ get_child(struct resolution *q, const struct descriptor *entry,
 		(void)imgd_error_prefix(err, "manifest");
 		return r;
 	}
+	if (d.is_schema1)
+		return take_schema1(q, REGISTRY_DOC_MANIFEST, &d, err);
 	if (*type == '\0')
 		type = d.reply.content_type;
 	r = manifest_parse(type, bytes_of(&d), d.reply.body.len, &m, err);
@@ -360,7 +392,7 @@ descend(struct resolution *q, struct manifest **m, struct imgd_error **err)
 		if (r < 0)
 			return r;
 		r = get_child(q, entry, &child, err);
-		if (r < 0)
+		if (r < 0 || q->ret->legacy != NULL)
 			return r;
 		manifest_free(*m);
 		*m = child;
@@ -373,30 +405,6 @@ descend(struct resolution *q, struct manifest **m, struct imgd_error **err)
 			return r;
 	}
 	q->ret->manifest = take_ptr(m);
-	return 0;
-}
-
-/* The layers are all that there is; the config comes later. */
-static int
-take_schema1(struct resolution *q, const struct document *d,
-    struct imgd_error **err)
-{
-	struct legacy_image *image = calloc(1, sizeof(*image));
-	int r;
-
-	if (image == NULL)
-		return imgd_error_set(err, ENOMEM, "out of memory");
-	r = schema1_layers(bytes_of(d), d->reply.body.len, image, err);
-	if (r >= 0)
-		r = legacy_check_platform(image, q->want, err);
-	if (r >= 0)
-		r = tell(q, REGISTRY_DOC_TOP, MEDIA_DOCKER_SCHEMA1, d, err);
-	if (r < 0) {
-		legacy_image_free(image);
-		return r;
-	}
-	memcpy(q->ret->top_digest, d->digest, DIGEST_STR_SIZE);
-	q->ret->legacy = image;
 	return 0;
 }
 
@@ -419,13 +427,13 @@ get_top(struct resolution *q, const char *path, struct imgd_error **err)
 	r = get(q->s, &w, &d, err);
 	if (r < 0)
 		return r;
+	memcpy(q->ret->top_digest, d.digest, DIGEST_STR_SIZE);
 	if (d.is_schema1)
-		return take_schema1(q, &d, err);
+		return take_schema1(q, REGISTRY_DOC_TOP, &d, err);
 	r = manifest_parse(d.reply.content_type, bytes_of(&d),
 	    d.reply.body.len, &m, err);
 	if (r < 0)
 		return r;
-	memcpy(q->ret->top_digest, d.digest, DIGEST_STR_SIZE);
 	r = tell(q, REGISTRY_DOC_TOP, d.reply.content_type, &d, err);
 	/* The document is large and no longer needed. */
 	http_reply_done(&d.reply);

@@ -211,13 +211,6 @@ ok "no directory is wrong usage" usage
 
 # ---- kills ----
 
-wait_for() { # COMMAND…
-	for _ in $(seq 200); do
-		"$@" && return
-		sleep 0.005
-	done
-	return 1
-}
 worker_pid() {
 	pgrep -P "$(engine_pid)" -f '^imgd-adopter' | tail -n 1 | grep .
 }

@@ -21,13 +21,6 @@ copy "oci:$dir/big:1" "docker-archive:$dir/big.tar:big:1" || exit 99
 imgd load -q -i "$dir/big.tar" >/dev/null || exit 99
 big_id=$(imgd inspect big:1 | jq -r '.[0].Id')
 imgd rmi big:1 >/dev/null
-wait_for() { # COMMAND…
-	for _ in $(seq 200); do
-		"$@" && return
-		sleep 0.005
-	done
-	return 1
-}
 worker_pid() {
 	pgrep -P "$(engine_pid)" -f '^imgd-loader' | tail -n 1 | grep .
 }

@@ -106,6 +106,7 @@ stopped() {
 }
 ok "a reader that goes away ends it" stopped
 # A fifo whose reader stops reading, and a verb that is killed.
+has_worker() { pgrep -P "$(engine_pid)" >/dev/null; }
 stuck() {
 	mkfifo "$dir/fifo"
 	sleep 60 <"$dir/fifo" &
@@ -113,10 +114,7 @@ stuck() {
 	"$program" --root "$root" --config "$dir/daemon.json" save real:1 \
 	    </dev/null >"$dir/fifo" &
 	writer=$!
-	for _ in $(seq 100); do
-		pgrep -P "$(engine_pid)" >/dev/null && break
-		sleep 0.02
-	done
+	wait_for has_worker
 	kill -9 $writer
 	wait $writer 2>/dev/null
 	wait_for_engine

@@ -109,34 +109,26 @@ mkfifo "$dir/writer-in"
 sqlite3 "$root/imgd.db" <"$dir/writer-in" >"$dir/writer-out" &
 writer=$!
 exec 7>"$dir/writer-in"
-"$program" --root "$root" events --json >"$dir/events" 2>&1 </dev/null &
+"$program" --root "$root" --config "$dir/daemon.json" events --json \
+    >"$dir/events" 2>&1 </dev/null &
 listener=$!
-for _ in $(seq 100); do
-	! imgd jobs | grep -q events || break
-	sleep 0.05
-done
+wait_for is_job events
 echo "BEGIN IMMEDIATE; SELECT 'begun';" >&7
-for _ in $(seq 100); do
-	! grep -q begun "$dir/writer-out" || break
-	sleep 0.05
-done
+wait_for grep -q begun "$dir/writer-out"
 imgd prune -a -f >"$dir/first" 2>&1 &
 first=$!
-for _ in $(seq 100); do
-	! imgd jobs | grep -q prune || break
-	sleep 0.05
-done
+wait_for is_job prune
 ok "a second prune is refused" sh -c "
-	'$program' --root '$root' prune -a -f 2>&1 |
+	'$program' --root '$root' --config '$dir/daemon.json' prune -a -f 2>&1 |
 	    grep 'a prune operation is already running'"
 printf 'COMMIT;\n.quit\n' >&7
 exec 7>&-
 wait $writer
 wait $first
 result $? "the first one goes on"
+ok "and told of itself" wait_for grep -q '"prune"' "$dir/events"
 kill $listener
 wait $listener 2>/dev/null
-ok "and told of itself" grep -q '"prune"' "$dir/events"
 
 # ---- dockerd's df and prune ----
 

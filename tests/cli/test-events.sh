@@ -36,10 +36,7 @@ listen() { # FILE ARGUMENT…
 	return 1
 }
 hears() { # FILE PATTERN
-	for _ in $(seq 50); do
-		! grep -Eq -- "$2" "$dir/$1" || return 0
-		sleep 0.1
-	done
+	wait_for grep -Eq -- "$2" "$dir/$1" && return
 	cat "$dir/$1"
 	return 1
 }

@@ -169,6 +169,7 @@ refused "a file that is not there" "No such file" \
 
 # ---- a client that goes ----
 
+has_begun() { [ "$(sql 'SELECT COUNT(*) FROM pulls')" = 1 ]; }
 killed() {
 	mkfifo "$dir/slow"
 	"$program" --root "$root" --config "$dir/daemon.json" import - bad:1 \
@@ -176,10 +177,7 @@ killed() {
 	pid=$!
 	exec 7>"$dir/slow"
 	head -c 20000 "$dir/tree.tar" >&7
-	for _ in $(seq 200); do
-		[ "$(sql 'SELECT COUNT(*) FROM pulls')" = 1 ] && break
-		sleep 0.02
-	done
+	wait_for has_begun
 	kill -9 $pid
 	wait $pid 2>/dev/null
 	wait_for_engine

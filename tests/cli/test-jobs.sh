@@ -14,19 +14,11 @@ slow() { # NAME [RATE]
 	"$program" --root "$root" --config "$dir/daemon.json" pull -q \
 	    --limit-rate "${2:-150k}" app:1 >"$dir/$1" 2>&1 </dev/null &
 }
-list() {
+# The pulls listed are N, each with that many watchers.
+are_pulls() { # N
 	imgd jobs --json | jq -c 'select(.Name == "pull")' >"$dir/jobs"
-}
-# Until the pulls listed are N, each with that many watchers.
-wait_for_jobs() { # N
-	for _ in $(seq 100); do
-		list
-		[ "$(jq -s "map(select(.Watchers == $1)) | length" \
-		    "$dir/jobs")" -eq "$1" ] && return 0
-		sleep 0.05
-	done
-	cat "$dir/jobs"
-	return 1
+	[ "$(jq -s "map(select(.Watchers == $1)) | length" \
+	    "$dir/jobs")" -eq "$1" ]
 }
 id_of() { # PID
 	jq ".ID | select(. > 0)" "$dir/jobs" >/dev/null &&
@@ -41,7 +33,7 @@ slow one
 one=$!
 slow two
 two=$!
-ok "two pulls of one image are two jobs" wait_for_jobs 2
+ok "two pulls of one image are two jobs" wait_for are_pulls 2
 ok "each tells who asked for what" jq -se --argjson a $one --argjson b $two \
     '(map(.Pid) | sort) == ([$a, $b] | sort) and
      all(.Uid == 0 and .Door == "sock" and .Args == ["app:1"])' "$dir/jobs"
@@ -53,7 +45,7 @@ wait $one
 status=$?
 [ $status -eq 1 ] && grep -q 'was cancelled by somebody else' "$dir/one"
 result $? "its client is told"
-ok "the other one goes on" wait_for_jobs 1
+ok "the other one goes on" wait_for are_pulls 1
 wait $two
 result $? "to its end"
 ok "the image is there" imgd inspect app:1
@@ -61,7 +53,7 @@ imgd rmi app:1 >/dev/null
 
 slow alone 50k
 alone=$!
-ok "one alone" wait_for_jobs 1
+ok "one alone" wait_for are_pulls 1
 ok "is cancelled" imgd jobs cancel "$(id_of $alone)"
 wait $alone
 [ $? -eq 1 ]
@@ -69,10 +61,7 @@ result $? "and ends"
 ok "its download, too" [ "$(sql 'SELECT COUNT(*) FROM layers')" -eq 0 ]
 "$program" --root "$root" events >"$dir/events" 2>&1 </dev/null &
 events=$!
-for _ in $(seq 100); do
-	imgd jobs | grep -q events && break
-	sleep 0.05
-done
+wait_for is_job events
 refused "what was cancelled is no job any more" "no such job" \
     imgd jobs cancel 999999
 refused "a word is no job" "no number of a job" imgd jobs cancel pull

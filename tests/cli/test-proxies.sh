@@ -23,10 +23,7 @@ python3 "$srcdir/tests/registry/proxy.py" <"$dir/proxy-in" >"$dir/proxy-port" \
 proxy_pid=$!
 exec 7>"$dir/proxy-in"
 trap 'exec 7>&-; kill $proxy_pid 2>/dev/null; cli_cleanup' EXIT
-for _ in $(seq 100); do
-	[ -s "$dir/proxy-port" ] && break
-	sleep 0.1
-done
+wait_for test -s "$dir/proxy-port"
 read -r port <"$dir/proxy-port"
 proxy=http://127.0.0.1:$port
 
@@ -93,11 +90,11 @@ refused "a proxy that is not there" "127.0.0.1" env \
 "$program" --root "$root" --config "$dir/daemon.json" pull -q \
     --retry forever 127.0.0.1:1/t/ok:1 >/dev/null 2>&1 </dev/null &
 other=$!
-for _ in $(seq 100); do
-	pid=$(engine_pid 2>/dev/null)
-	[ -n "$pid" ] && [ -S "$root/sock" ] && break
-	sleep 0.1
-done
+has_engine() {
+	pid=$(engine_pid)
+	[ -n "$pid" ] && [ -S "$root/sock" ]
+}
+wait_for has_engine
 ok "an engine that a verb without proxies started" through CONNECT "$tls" \
     "$tls/t/ok:1" https_proxy="$proxy"
 ok "serves one without them, too" cannot "$tls/t/ok:1"

@@ -85,6 +85,15 @@ ok "layers that are none are not asked for" again throwaway
 ok "an id twice counts once" again doubled
 ok "a blob of which nobody says how long it is" again no-length
 ok "one whose transfer breaks" again cut
+ok "in a manifest list, its size with signatures" again list
+ok "in a manifest list, its size without" again list-payload
+list_digest() {
+	imgd inspect "$here/t/list:1" >"$dir/inspect" || return 1
+	cat "$dir/inspect"
+	list=$(curl -fs "http://$here/v2/t/list/manifests/1" | sha256sum)
+	grep -q "t/list@sha256:${list%% *}" "$dir/inspect"
+}
+ok "the digest of a name is then that of the list" list_digest
 
 bad() { # NAME PATTERN REPOSITORY
 	sql 'DELETE FROM sources'
@@ -98,6 +107,9 @@ bad "two signatures of two texts" "about different payloads" two-texts
 bad "another digest than the registry says" "digest mismatch" header-lie
 bad "less history than layers" "layers and history do not match" short-history
 bad "history that is no JSON" "image JSON: .*JSON" bad-history
+bad "a list that says another size" "bytes came instead of 5" list-size
+bad "a list that says another type" "digest mismatch" \
+    list-other-type
 bad "members of schema 2" "members of another kind" mixed
 bad "a parent that is not the next" "has the parent" wrong-order
 bad "an image that is its own ancestor" "is its own ancestor" cycle

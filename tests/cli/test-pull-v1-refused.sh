@@ -80,10 +80,7 @@ EOT
 mkfifo "$dir/other-in"
 python3 "$dir/other.py" <"$dir/other-in" >"$dir/other-port" &
 exec 7>"$dir/other-in"
-for _ in $(seq 100); do
-	[ -s "$dir/other-port" ] && break
-	sleep 0.1
-done
+wait_for test -s "$dir/other-port"
 refused "no registry at all" "is neither a v2 nor a v1 registry" \
     imgd pull -q "127.0.0.1:$(cat "$dir/other-port")/t/ok:1"
 exec 7>&-

@@ -187,12 +187,10 @@ together() {
 	return 1
 }
 ok "two at once make each layer once" together
+has_begun() { [ "$(sql 'SELECT COUNT(*) FROM pulls')" -gt 0 ]; }
 killed() {
 	imgd pull -q --driver "$driver" "$here/t/dead-first:1" >/dev/null 2>&1 &
-	for _ in $(seq 200); do
-		[ "$(sql 'SELECT COUNT(*) FROM pulls')" -eq 0 ] || break
-		sleep 0.02
-	done
+	wait_for has_begun
 	kill -9 "$(engine_pid)"
 	wait $!
 	imgd pull -q --driver "$driver" "$here/t/dead-first:1" &&

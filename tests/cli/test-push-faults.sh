@@ -7,13 +7,6 @@ lying_start --cut=700000 --rate=6000000 || exit 99
 host=127.0.0.1:$lying_port
 printf '{ "storage-driver": "vfs" }\n' >"$dir/daemon.json"
 
-wait_for() {
-	for _ in $(seq 600); do
-		"$@" 2>/dev/null && return
-		sleep 0.1
-	done
-	return 1
-}
 # state EXPRESSION: Python's truth over the registry's state s.
 state() {
 	curl -fs --noproxy '*' "http://$host/_state" >"$dir/state"

@@ -6,13 +6,6 @@ lying_start --rate=8000000 || exit 99
 host=127.0.0.1:$lying_port
 printf '{ "storage-driver": "vfs" }\n' >"$dir/daemon.json"
 
-wait_for() {
-	for _ in $(seq 600); do
-		"$@" 2>/dev/null && return
-		sleep 0.1
-	done
-	return 1
-}
 # asked NAME EXPRESSION: Python's truth over the requests r since the last
 # time, and the registry's state s.
 asked() {

@@ -49,11 +49,8 @@ http:
 EOT
 docker-registry serve "$dir/tls.yml" >"$dir/tls.log" 2>&1 </dev/null &
 tls_pid=$!
-for _ in $(seq 100); do
-	curl -fsk --cert "$dir/client.crt" --key "$dir/client.key" \
-	    "https://192.0.2.1:$port/v2/" >/dev/null 2>&1 && break
-	sleep 0.1
-done
+wait_for curl -fsk --cert "$dir/client.crt" --key "$dir/client.key" \
+    -o /dev/null "https://192.0.2.1:$port/v2/"
 host=192.0.2.1:$port
 use_certs() { # FILE…, in certs.d of both addresses
 	rm -rf "$certs"

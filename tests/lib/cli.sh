@@ -10,8 +10,10 @@
 #     imgd …                      the program on the test's own store
 #     job NAME [ARGUMENT…] [-- KEY=VALUE…]
 #                                 a job as the API's server runs it
+#     is_job NAME                 one of that name runs
 #     use_mirror PORT             plain names come from that registry
 #     sql TEXT                    run on the store's database
+#     wait_for COMMAND…           until it succeeds, a minute at most
 #     cli_end                     the last line of each test
 #
 # $dir is the fresh directory, $root the store; $drivers are those to try, and
@@ -19,6 +21,7 @@
 # of storage options, are other drivers than vfs and overlay.
 
 . "$srcdir/tests/lib/registry.sh"
+. "$srcdir/tests/lib/wait.sh"
 
 program=$(find "$builddir/stage" -path '*/bin/imgd' | head -n 1)
 lib=$srcdir/tests/lib
@@ -58,6 +61,10 @@ imgd() {
 
 job() {
 	"${program}-job-tool" "$root" "$dir/daemon.json" "$@" </dev/null
+}
+
+is_job() { # NAME
+	imgd jobs | grep -q "^[0-9]* *$1 "
 }
 
 # The store's database, which an engine may be writing.
@@ -141,10 +148,7 @@ lying_start() {
 	    <"$dir/lying-in" >"$dir/lying-ports" 2>"$dir/lying-log" &
 	lying_pid=$!
 	exec 8>"$dir/lying-in"
-	for _ in $(seq 100); do
-		[ -s "$dir/lying-ports" ] && break
-		sleep 0.1
-	done
+	wait_for test -s "$dir/lying-ports" || return
 	read -r lying_port lying_ports <"$dir/lying-ports"
 }
 

@@ -4,6 +4,7 @@
 #
 #     daemon_start [OPTION…]  sets daemon_pid, DOCKER_HOST and $api, the socket
 #     daemon_stop             by SIGTERM; its exit status
+#     no_jobs                 whether nobody asks it for anything
 #     api METHOD PATH [CURL OPTION…]
 #                             prints the body; the status is in $dir/status
 #     docker …                Debian's, with a configuration of its own
@@ -40,6 +41,11 @@ daemon_stop() {
 	daemon_status=$?
 	daemon_pid=
 	return $daemon_status
+}
+
+# Jobs of clients that left end soon.
+no_jobs() {
+	[ -z "$(imgd jobs | sed 1d)" ]
 }
 
 # As a power cut would, but for the kernel.

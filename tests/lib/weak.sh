@@ -14,17 +14,10 @@
 #     weak_has BLOB BYTES         whether it has so many
 #     weak_killed_at BLOB BYTES PULL-ARGUMENT…
 #                                 pull, and kill engine and command then
-#     wait_for COMMAND…           until it succeeds, a minute at most
+
+. "$srcdir/tests/lib/wait.sh"
 
 weak_pid=
-
-wait_for() {
-	for _ in $(seq 600); do
-		"$@" 2>/dev/null && return
-		sleep 0.1
-	done
-	return 1
-}
 
 weak_stop() {
 	[ -z "$weak_pid" ] || {

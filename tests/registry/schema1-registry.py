@@ -20,7 +20,10 @@ import tempfile
 import frame
 from frame import lock, sha
 
-TYPE = "application/vnd.docker.distribution.manifest.v1+"
+DOCKER = "application/vnd.docker.distribution.manifest."
+LIST = DOCKER + "list.v2+json"
+MANIFEST = DOCKER + "v2+json"
+TYPE = DOCKER + "v1+"
 CUT = 70000
 tars = []
 work = tempfile.TemporaryDirectory()
@@ -122,6 +125,7 @@ class Image:
             doc["layers"] = []
         payload = json.dumps(doc, indent=3).encode()
         self.digest = sha(payload)
+        self.payload_size = len(payload)
         self.type = TYPE + "prettyjws"
         if fault == "unsigned":
             self.type = TYPE + "json"
@@ -156,18 +160,38 @@ def image(fault):
 class Handler(frame.Handler):
     common = [("Docker-Distribution-Api-Version", "registry/2.0")]
 
+    def manifest_list(self, fault):
+        """A list in which the image of "ok" is that for amd64."""
+        i = image("ok")
+        size = {"list": len(i.text), "list-payload": i.payload_size}.get(
+            fault, 5)
+        own = fault != "list-other-type"
+        text = json.dumps({
+            "schemaVersion": 2, "mediaType": LIST, "manifests": [
+                {"mediaType": MANIFEST, "digest": "sha256:" + "6" * 64,
+                 "size": 7, "platform": {"os": "linux",
+                                         "architecture": "s390x"}},
+                {"mediaType": i.type if own else MANIFEST,
+                 "digest": i.digest, "size": size if own else len(i.text),
+                 "platform": {"os": "linux", "architecture": "amd64"}}]})
+        return self.reply(200, text.encode(), [("Content-Type", LIST)])
+
     def manifest(self, fault, name):
-        i = image(fault)
+        if fault.startswith("list") and not name.startswith("sha256:"):
+            return self.manifest_list(fault)
+        i = image("ok" if fault.startswith("list") else fault)
         if name.startswith("sha256:") and name != i.digest:
             return self.error(404, "MANIFEST_UNKNOWN")
-        if TYPE not in self.headers.get("Accept", ""):
+        if TYPE not in self.headers.get("Accept", "") and \
+                fault != "list-other-type":
             return self.error(404, "MANIFEST_UNKNOWN")
         digest = "sha256:" + "5" * 64 if fault == "header-lie" else i.digest
         return self.reply(200, i.text, [("Content-Type", i.type),
                                         ("Docker-Content-Digest", digest)])
 
     def blob(self, fault, digest):
-        data = image(fault).blobs.get(digest)
+        data = image("ok" if fault.startswith("list") else
+                     fault).blobs.get(digest)
         if data is None:
             return self.error(404, "BLOB_UNKNOWN")
         if fault == "other-blob":

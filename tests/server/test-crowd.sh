@@ -65,25 +65,19 @@ docker rmi crowd:one >/dev/null
 all_leave() {
 	timeout 0.5 curl -s --unix-socket "$api" -X POST -o /dev/null \
 	    'http://imgd/images/create?fromImage=crowd&tag=one&limit-rate=100k'
-	for _ in $(seq 100); do
-		imgd jobs | sed 1d >"$dir/shown"
-		[ -s "$dir/shown" ] || break
-		sleep 0.1
-	done
-	cat "$dir/shown"
-	[ ! -s "$dir/shown" ] && [ -z "$(docker images -q)" ] &&
+	wait_for no_jobs && [ -z "$(docker images -q)" ] &&
 	    [ "$(sql "SELECT COUNT(*) FROM layers")" -eq 0 ]
 }
 ok "when all leave, the download ends and nothing is kept" all_leave
+is_loading() {
+	puller=$(pgrep -P "$daemon_pid" -f imgd-puller | head -n 1)
+	[ -n "$puller" ] && grep -q Downloading "$dir/told"
+}
 puller_dies() {
 	curl -s --unix-socket "$api" -X POST -o "$dir/told" \
 	    'http://imgd/images/create?fromImage=crowd&tag=one&limit-rate=1m' &
 	asker=$!
-	for _ in $(seq 100); do
-		puller=$(pgrep -P "$daemon_pid" -f imgd-puller | head -n 1)
-		[ -n "$puller" ] && grep -q Downloading "$dir/told" && break
-		sleep 0.1
-	done
+	wait_for is_loading
 	kill -KILL "$puller"
 	wait $asker
 	cat "$dir/told"

@@ -58,10 +58,7 @@ read -r mounted <"$dir/mounted"
 reloaded() {
 	configure '"registry-mirrors": [ "http://127.0.0.1:9" ]'
 	kill -HUP "$daemon_pid"
-	for _ in $(seq 100); do
-		grep -q 'is read anew' "$dir/daemon.log" && break
-		sleep 0.05
-	done
+	wait_for grep -q 'is read anew' "$dir/daemon.log"
 	docker info --format '{{.RegistryConfig.Mirrors}}' | tee "$dir/shown"
 	grep -Fqx '[http://127.0.0.1:9/]' "$dir/shown" ||
 	    grep -Fqx '[http://127.0.0.1:9]' "$dir/shown"
@@ -70,10 +67,7 @@ ok "SIGHUP has the configuration read anew" reloaded
 broken() {
 	echo '{ "nonsense": 1 }' >"$dir/daemon.json"
 	kill -HUP "$daemon_pid"
-	for _ in $(seq 100); do
-		grep -q 'stays as it is' "$dir/daemon.log" && break
-		sleep 0.05
-	done
+	wait_for grep -q 'stays as it is' "$dir/daemon.log"
 	grep 'nonsense.*stays as it is' "$dir/daemon.log" &&
 	    docker info --format '{{.RegistryConfig.Mirrors}}' | grep -q :9
 }

@@ -36,16 +36,7 @@ try "pulls and removals of one image at once" delete_and_pull
 ok "the store is sound after all that" imgd fsck --deep
 alive() { kill -0 "$daemon_pid"; }
 ok "the daemon lives" alive
-no_jobs() {
-	for _ in $(seq 100); do
-		imgd jobs | sed 1d >"$dir/shown"
-		[ -s "$dir/shown" ] || return 0
-		sleep 0.1
-	done
-	cat "$dir/shown"
-	return 1
-}
-ok "no job is left" no_jobs
+ok "no job is left" wait_for no_jobs
 ok "it ends when told" daemon_stop
 registry_stop
 cli_end
