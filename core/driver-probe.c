@@ -57,7 +57,6 @@ probe_apart(const struct imgd_driver *table, const struct imgd_env *env,
 	do
 		n = read(rd, &a, sizeof(a));
 	while (n < 0 && errno == EINTR);
-	/* The engine's own look for children may come first. */
 	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
 		;
 	if (n != (ssize_t)sizeof(a))

@@ -421,6 +421,7 @@ finish(struct engine *e)
 		free(e->reloaded[i]);
 	}
 	free(e->reloaded);
+	exec_forget(e);
 	close_fd(&e->lock_fd);
 }
 

@@ -72,6 +72,7 @@ struct engine {
 	pthread_mutex_t mutex; /* for the fields below */
 	pthread_cond_t changed;
 	struct exec_request *execs;
+	struct exec_child *children; /* the main thread's alone */
 	unsigned int n_jobs; /* threads that the engine waits for */
 	bool is_ending;
 	struct pull *pulls;     /* in flight */

@@ -28,6 +28,11 @@ struct exec_request {
 	bool is_done;
 };
 
+struct exec_child {
+	struct exec_child *next;
+	pid_t pid;
+};
+
 extern char **environ;
 
 static int
@@ -43,14 +48,17 @@ spawn_role(struct engine *e, struct exec_request *q)
 	char *argv[] = { (char *)(uintptr_t)q->role, NULL };
 	/* A source below the targets would be overwritten before its turn. */
 	cleanup_close int sock = fcntl(q->sock, F_DUPFD_CLOEXEC, 16);
+	struct exec_child *child = malloc(sizeof(*child));
 	posix_spawn_file_actions_t fa;
 	posix_spawnattr_t attr;
 	sigset_t none;
 	pid_t pid;
 	int r;
 
-	if (sock < 0)
-		return errno;
+	if (sock < 0 || child == NULL) {
+		free(child);
+		return sock < 0 ? errno : ENOMEM;
+	}
 	(void)sigemptyset(&none);
 	(void)posix_spawn_file_actions_init(&fa);
 	(void)posix_spawnattr_init(&attr);
@@ -66,8 +74,12 @@ spawn_role(struct engine *e, struct exec_request *q)
 		    environ);
 	(void)posix_spawnattr_destroy(&attr);
 	(void)posix_spawn_file_actions_destroy(&fa);
-	if (r != 0)
+	if (r != 0) {
+		free(child);
 		return r;
+	}
+	*child = (struct exec_child) { .next = e->children, .pid = pid };
+	e->children = child;
 	q->pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
 	if (q->pidfd < 0) {
 		r = errno;
@@ -75,6 +87,22 @@ spawn_role(struct engine *e, struct exec_request *q)
 		return r;
 	}
 	return 0;
+}
+
+/* Drivers have children, too, and wait for them themselves. */
+static void
+reap(struct engine *e)
+{
+	struct exec_child **at = &e->children, *child;
+
+	while ((child = *at) != NULL) {
+		if (waitpid(child->pid, NULL, WNOHANG) == 0) {
+			at = &child->next;
+			continue;
+		}
+		*at = child->next;
+		free(child);
+	}
 }
 
 void
@@ -92,8 +120,18 @@ exec_serve(struct engine *e)
 		pthread_cond_broadcast(&e->changed);
 	}
 	pthread_mutex_unlock(&e->mutex);
-	while (waitpid(-1, NULL, WNOHANG) > 0)
-		;
+	reap(e);
+}
+
+void
+exec_forget(struct engine *e)
+{
+	while (e->children != NULL) {
+		struct exec_child *child = e->children;
+
+		e->children = child->next;
+		free(child);
+	}
 }
 
 int

@@ -8,6 +8,8 @@
 #include "tagstore/partials.h"
 #include "tagstore/sql.h"
 
+#define MINUTE_SECONDS 60
+
 void
 partial_row_done(struct partial_row *row)
 {
@@ -95,17 +97,22 @@ int
 tagstore_partial_use(struct tagstore *ts, const char *blob_digest,
     uint64_t size_bytes, const char *boot_id, struct imgd_error **err)
 {
+	int64_t now = time(NULL);
 	int r = sql_begin(ts, err);
 
 	if (r < 0)
 		return r;
+	/* Of two in one second, too, one is later; but times of a clock that
+	 * was wrong are not gone on from. */
 	r = sql_run(ts, err,
 	    "INSERT INTO partials(blob_digest, size, boot_id, used_at)"
-	    " VALUES(?, ?, ?, ?) ON CONFLICT(blob_digest) DO UPDATE SET"
+	    " SELECT ?, ?, ?, MAX(?, 1 + COALESCE(MAX(used_at), 0))"
+	    " FROM partials WHERE used_at < ?"
+	    " ON CONFLICT(blob_digest) DO UPDATE SET"
 	    " size = excluded.size, boot_id = excluded.boot_id,"
 	    " used_at = excluded.used_at",
-	    "sisi", blob_digest, (int64_t)size_bytes, boot_id,
-	    (int64_t)time(NULL));
+	    "sisii", blob_digest, (int64_t)size_bytes, boot_id, now,
+	    now + MINUTE_SECONDS);
 	return sql_end(ts, r, err);
 }
 
