@@ -45,8 +45,15 @@ move() { # FROM TO
 	tree "$2" >"$dir/got" && diff "$dir/want" "$dir/got"
 }
 
-there_and_back() { # A B
-	move "$1" "$2" && imgd fsck --deep && move "$2" "$1"
+now_ms() { echo $(($(date +%s%N) / 1000000)); }
+
+there_and_back() { # A B: sets took_ms, of the way there
+	took_ms=$(now_ms)
+	imgd migrate -q --keep --from "$1" --to "$2" ubuntu:14.04 || return 1
+	took_ms=$(($(now_ms) - took_ms))
+	imgd rmi --driver="$1" ubuntu:14.04 >/dev/null &&
+	    tree "$2" >"$dir/got" && diff "$dir/want" "$dir/got" &&
+	    imgd fsck --deep && move "$2" "$1"
 }
 
 # Only what rows name is there.
@@ -74,9 +81,9 @@ killed() { # FROM TO MS
 	sound && move "$2" "$1"
 }
 
-random_ms() { # LIMIT SEED
+random_s() { # LIMIT-MS SEED
 	python3 -c "import random
-print('0.%03d' % random.Random($2 * 7919 + $$).randrange(1, $1))"
+print('%.3f' % (random.Random($2 * 7919 + $$).randrange($1) / 1000))"
 }
 
 n=0
@@ -99,7 +106,7 @@ for a in $drivers; do
 		while [ $k -lt $kills ]; do
 			k=$((k + 1))
 			n=$((n + 1))
-			s=$(random_ms 900 $n)
+			s=$(random_s $((took_ms + took_ms / 4)) $n)
 			ok "$a to $b: killed after $s s" killed "$a" "$b" "$s"
 		done
 	done
