@@ -250,10 +250,23 @@ pull_one(struct job *job, const struct reference *ref, struct imgd_error **err)
 
 /* ---- all tags ---- */
 
+/* Of a pull that nobody watches. */
+static void
+show_lines(struct job *job, const struct pull *p, size_t *n_shown)
+{
+	bool is_quiet = job_getenv(job, "quiet") != NULL;
+
+	for (; *n_shown < p->n_lines; (*n_shown)++)
+		if (!is_quiet)
+			job_output(job, p->lines[*n_shown]);
+}
+
 static int
 hear_tags(struct job *job, struct pull *p, struct strbuf *tags,
     struct imgd_error **err)
 {
+	size_t n_shown = 0;
+
 	for (;;) {
 		cleanup(message_done) struct message m;
 		struct pollfd fd = { .fd = p->source_sock, .events = POLLIN };
@@ -278,6 +291,7 @@ hear_tags(struct job *job, struct pull *p, struct strbuf *tags,
 			r = pull_take_retrying(p, &m, err);
 			if (r < 0)
 				return r;
+			show_lines(job, p, &n_shown);
 			continue;
 		}
 		tag = message_get_str(&m);

@@ -136,6 +136,10 @@ bool v2_may_retry(struct registry_session *s, int r,
 bool v2_goes_round(const struct registry_session *s);
 /* All places failed, the last with r: wait for the next round, in which all
  * are asked again.  1; 0 if there is none; or a failure. */
+int v2_wait_round(struct registry_session *s, int r,
+    const struct http_reply *reply, unsigned round, const char *why,
+    struct imgd_error **err);
+/* The same where v2_goes_round(); the endpoints are alive again. */
 int v2_next_round(struct registry_session *s, int r,
     const struct http_reply *reply, unsigned round, const char *why,
     struct imgd_error **err);

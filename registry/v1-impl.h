@@ -7,7 +7,7 @@
 #define REGISTRY_V1_IMPL_H
 
 #include "registry/legacy.h"
-#include "registry/session-impl.h"
+#include "registry/transfer.h"
 
 /* A server: an index, or a place where images are. */
 struct v1_place {
@@ -18,6 +18,7 @@ struct v1_place {
 	bool is_standalone;
 	atomic_bool has_answered;
 	atomic_bool is_dead; /* no connection: not tried again */
+	atomic_long last_status; /* of HTTP; 0 = no answer */
 };
 
 struct v1 {
@@ -54,12 +55,16 @@ int v1_document(struct registry_session *s, struct v1_place *p, bool is_index,
     const char *path, const char *what, size_t max_bytes,
     struct http_reply *ret, struct imgd_error **err);
 
-/* Do something at each place in turn until it succeeds.  is_final: set by try
- * if no other place can help; may be NULL. */
+/* Whether no place, or index, is asked twice before all others were. */
+bool v1_goes_round(const struct registry_session *s, bool is_index);
+
+/* Do something at each place in turn until it succeeds; round after round if
+ * there is patience without end.  body: what try transfers; NULL: nothing that
+ * goes on elsewhere. */
 typedef int v1_try(struct registry_session *s, struct v1_place *p, void *ctx,
     struct imgd_error **err);
 int v1_each_place(struct registry_session *s, v1_try *try, void *ctx,
-    const bool *is_final, struct imgd_error **err);
+    const struct transfer *body, struct imgd_error **err);
 
 /* Ask the index for the repository: places, token, images. */
 int v1_open(struct registry_session *s, struct imgd_error **err);

@@ -256,7 +256,15 @@ v1_request(struct registry_session *s, struct v1_place *p, bool is_index,
 	else if (ret->status == 0 && !p->has_answered &&
 	    (r == -IMGD_E_NET || r == -IMGD_E_TLS))
 		p->is_dead = true;
+	p->last_status = ret->status;
 	return r;
+}
+
+bool
+v1_goes_round(const struct registry_session *s, bool is_index)
+{
+	return s->params.n_attempts == REGISTRY_FOREVER &&
+	    (is_index ? s->v1->n_indexes : s->v1->n_places) > 1;
 }
 
 int
@@ -287,6 +295,7 @@ v1_document(struct registry_session *s, struct v1_place *p, bool is_index,
 		/* Who is not there is not waited for while there are
 		 * others. */
 		if ((p->is_dead && (!is_alone || p->is_mirror)) ||
+		    v1_goes_round(s, is_index) ||
 		    !v2_may_retry(s, r, ret, attempt, &ms)) {
 			if (err != NULL)
 				*err = take_ptr(&why);
@@ -298,9 +307,10 @@ v1_document(struct registry_session *s, struct v1_place *p, bool is_index,
 	}
 }
 
-int
-v1_each_place(struct registry_session *s, v1_try *try, void *ctx,
-    const bool *is_final, struct imgd_error **err)
+/* *ret_status: of the answer that the failure is about. */
+static int
+each_once(struct registry_session *s, v1_try *try, void *ctx,
+    const struct transfer *body, long *ret_status, struct imgd_error **err)
 {
 	struct v1 *v = s->v1;
 	size_t first = v->current, i, n_tried = 0;
@@ -327,15 +337,49 @@ v1_each_place(struct registry_session *s, v1_try *try, void *ctx,
 		if (last == NULL || !p->is_dead) {
 			imgd_error_free(last);
 			last = take_ptr(&why);
+			*ret_status = p->last_status;
 		}
 		if (r == -ECANCELED || r == -ENOMEM ||
-		    (is_final != NULL && *is_final))
+		    (body != NULL && body->is_final))
 			break;
 	}
 	r = -imgd_error_code(last);
 	if (err != NULL)
 		*err = take_ptr(&last);
 	return r;
+}
+
+int
+v1_each_place(struct registry_session *s, v1_try *try, void *ctx,
+    const struct transfer *body, struct imgd_error **err)
+{
+	struct http_reply last = { .status = 0 };
+	unsigned round;
+	int r, more;
+	size_t i;
+
+	for (round = 1;; round++) {
+		uint64_t before = body != NULL ? body->have : 0;
+		cleanup_error struct imgd_error *why = NULL;
+
+		r = each_once(s, try, ctx, body, &last.status, &why);
+		if (r >= 0)
+			return r;
+		if (body != NULL &&
+		    body->have - before >= TRANSFER_PROGRESS_BYTES)
+			round = 1;
+		more = !v1_goes_round(s, /* is_index= */ false) ||
+			(body != NULL && body->is_final)
+		    ? 0
+		    : v2_wait_round(s, r, &last, round, imgd_error_msg(why),
+			  err);
+		if (more == 0 && err != NULL)
+			*err = take_ptr(&why);
+		if (more <= 0)
+			return more < 0 ? more : r;
+		for (i = 0; i < s->v1->n_places; i++)
+			s->v1->places[i].is_dead = false;
+	}
 }
 
 /* ---- what the index says ---- */
@@ -533,18 +577,14 @@ ask_index(struct registry_session *s, struct v1_place *index,
 	return 0;
 }
 
-int
-v1_open(struct registry_session *s, struct imgd_error **err)
+static int
+open_once(struct registry_session *s, long *ret_status,
+    struct imgd_error **err)
 {
 	struct v1 *v = s->v1;
 	size_t i;
 	int r = 0;
 
-	if (v->n_places > 0)
-		return 0;
-	if (s->username != NULL && v->basic == NULL &&
-	    (r = auth_basic(s, &v->basic, err)) < 0)
-		return r;
 	for (i = v->first; i < v->n_indexes; i++) {
 		cleanup_error struct imgd_error *why = NULL;
 		struct v1_place *p = &v->indexes[i];
@@ -556,6 +596,7 @@ v1_open(struct registry_session *s, struct imgd_error **err)
 			r = ask_index(s, p, &why);
 		if (r >= 0)
 			return 0;
+		*ret_status = p->last_status;
 		/* Behind one that speaks TLS there is no other. */
 		if (r == -ECANCELED || is_last ||
 		    (!p->is_mirror && (p->has_answered || !p->may_fall_back))) {
@@ -568,4 +609,34 @@ v1_open(struct registry_session *s, struct imgd_error **err)
 		r = 0;
 	}
 	return r;
+}
+
+int
+v1_open(struct registry_session *s, struct imgd_error **err)
+{
+	struct http_reply last = { .status = 0 };
+	struct v1 *v = s->v1;
+	unsigned round;
+	int r, more;
+
+	if (v->n_places > 0)
+		return 0;
+	if (s->username != NULL && v->basic == NULL &&
+	    (r = auth_basic(s, &v->basic, err)) < 0)
+		return r;
+	for (round = 1;; round++) {
+		cleanup_error struct imgd_error *why = NULL;
+
+		r = open_once(s, &last.status, &why);
+		if (r >= 0)
+			return r;
+		more = v1_goes_round(s, /* is_index= */ true)
+		    ? v2_wait_round(s, r, &last, round, imgd_error_msg(why),
+			  err)
+		    : 0;
+		if (more == 0 && err != NULL)
+			*err = take_ptr(&why);
+		if (more <= 0)
+			return more < 0 ? more : r;
+	}
 }

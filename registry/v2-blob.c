@@ -7,20 +7,21 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "lib/cleanup.h"
 #include "lib/inflate.h"
 #include "lib/log.h"
-#include "registry/session-impl.h"
 #include "registry/spool.h"
+#include "registry/transfer.h"
 
-/* A transfer that brought so much was worth it: attempts count anew. */
-#define PROGRESS_BYTES (64u << 10)
-
-struct transfer {
-	struct registry_session *s;
-	const struct descriptor *blob;
+struct blob {
+	struct transfer transfer;
+	/* What is asked now: path at an endpoint, or a foreign layer's url. */
+	struct endpoint *endpoint;
+	const char *path, *url;
+	const struct descriptor *descriptor;
+	uint64_t size;   /* of the blob */
+	bool is_max;     /* it is only the most that may come */
 	struct imgd_sink *tar;
 	struct imgd_sink guard; /* in front of tar */
 	registry_progress_cb *progress;
@@ -28,52 +29,28 @@ struct transfer {
 
 	struct digest_ctx *digest;
 	struct inflate *inflate;
-	uint64_t size;   /* of the blob */
-	bool is_max;     /* it is only the most that may come */
-	uint64_t have;   /* bytes hashed so far */
-	uint64_t skip;   /* bytes of this answer that we have */
 	struct spool spool;
-	struct registry_blob_stats *stats; /* grow as bytes come */
-	int64_t taking_ms; /* in this attempt, of those who take them */
-	long last_status; /* of HTTP; 0 = no answer */
-	bool no_range;   /* the server resumes wrongly: skip instead */
-	bool is_final;   /* what happened cannot be helped by trying again */
 	struct imgd_error *damage; /* inflate's, while the digest is awaited */
 };
 
 static void
-http_reply_donep(struct http_reply *r)
+blob_done(struct blob *b)
 {
-	http_reply_done(r);
-}
-
-static int64_t
-now_ms(void)
-{
-	struct timespec t;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &t);
-	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
-
-static void
-transfer_done(struct transfer *t)
-{
-	digest_free(t->digest);
-	inflate_free(t->inflate);
-	imgd_error_free(t->damage);
+	digest_free(b->digest);
+	inflate_free(b->inflate);
+	imgd_error_free(b->damage);
 }
 
 /* What the sink fails with must not look like the network's failure. */
 static int
 guard_write(void *ctx, const void *data, uint64_t len, struct imgd_error **err)
 {
-	struct transfer *t = ctx;
+	struct blob *b = ctx;
 	int r;
 
-	r = t->tar->write(t->tar->ctx, data, len, err);
+	r = b->tar->write(b->tar->ctx, data, len, err);
 	if (r < 0)
-		t->is_final = true;
+		b->transfer.is_final = true;
 	return r;
 }
 
@@ -81,76 +58,58 @@ guard_write(void *ctx, const void *data, uint64_t len, struct imgd_error **err)
 
 /* "bytes FIRST-LAST/TOTAL", TOTAL may be "*". */
 static bool
-range_fits(const struct transfer *t, const char *range)
+range_fits(void *ctx, const char *range)
 {
+	const struct blob *b = ctx;
 	unsigned long long first, last, total;
 	char rest[2];
 
-	if (range == NULL)
-		return false;
 	if (sscanf(range, "bytes %llu-%llu/%llu%1s", &first, &last, &total,
 		rest) == 3)
-		return first == t->have && last < t->size &&
-		    (t->is_max ? total <= t->size : total == t->size);
+		return first == b->transfer.have && last < b->size &&
+		    (b->is_max ? total <= b->size : total == b->size);
 	return sscanf(range, "bytes %llu-%llu/%1s%1s", &first, &last, rest,
 		   rest) == 3 &&
-	    rest[0] == '*' && first == t->have && last < t->size;
+	    rest[0] == '*' && first == b->transfer.have && last < b->size;
 }
 
 static int
-begin(void *ctx, const struct http_reply *reply, struct imgd_error **err)
+begin_whole(void *ctx, const struct http_reply *reply, struct imgd_error **err)
 {
-	struct transfer *t = ctx;
+	struct blob *b = ctx;
 
-	t->skip = 0;
-	if (reply->status == 206) {
-		if (t->no_range || !range_fits(t, reply->content_range)) {
-			t->no_range = true;
-			return imgd_error_set(err, IMGD_E_NET,
-			    "the server resumes at another place");
-		}
+	if (reply->has_length && b->is_max && reply->length <= b->size) {
+		b->size = reply->length;
+		b->is_max = false;
+	}
+	if (!reply->has_length || reply->length == b->size)
 		return 0;
-	}
-	if (reply->status != 200)
-		return imgd_error_set(err, IMGD_E_PROTOCOL,
-		    "unexpected HTTP status %ld", reply->status);
-	if (reply->has_length && t->is_max && reply->length <= t->size) {
-		t->size = reply->length;
-		t->is_max = false;
-	}
-	if (reply->has_length && reply->length != t->size) {
-		t->is_final = true;
-		return imgd_error_set(err,
-		    t->is_max ? ENOSPC : IMGD_E_DIGEST,
-		    "%llu bytes are offered instead of %llu%s",
-		    (unsigned long long)reply->length,
-		    (unsigned long long)t->size,
-		    t->is_max ? ", which is all there is room for" : "");
-	}
-	t->skip = t->have;
-	return 0;
+	b->transfer.is_final = true;
+	return imgd_error_set(err, b->is_max ? ENOSPC : IMGD_E_DIGEST,
+	    "%llu bytes are offered instead of %llu%s",
+	    (unsigned long long)reply->length, (unsigned long long)b->size,
+	    b->is_max ? ", which is all there is room for" : "");
 }
 
 /* ---- the bytes ---- */
 
 static int
-push(struct transfer *t, const uint8_t *data, size_t len,
-    struct imgd_error **err)
+push(struct blob *b, const void *data, size_t len, struct imgd_error **err)
 {
 	struct imgd_error *why = NULL;
 	int r;
 
-	if (t->damage != NULL)
+	if (b->damage != NULL)
 		return 0;
-	r = inflate_push(t->inflate, data, len, &why);
+	r = inflate_push(b->inflate, data, len, &why);
 	/* Before the stream is called damaged, see whether these are the
 	 * right bytes at all. */
-	if (r == -IMGD_E_FORMAT && !t->is_final) {
-		t->damage = why;
+	if (r == -IMGD_E_FORMAT && !b->transfer.is_final) {
+		b->damage = why;
 		return 0;
 	}
 	if (r < 0) {
-		t->is_final = true;
+		b->transfer.is_final = true;
 		if (err != NULL)
 			*err = why;
 		else
@@ -163,177 +122,135 @@ push(struct transfer *t, const uint8_t *data, size_t len,
 static int
 take(void *ctx, const void *data, size_t len, struct imgd_error **err)
 {
-	struct transfer *t = ctx;
+	struct blob *b = ctx;
 
-	digest_update(t->digest, data, len);
-	t->have += len;
-	return push(t, data, len, err);
+	digest_update(b->digest, data, len);
+	b->transfer.have += len;
+	return push(b, data, len, err);
 }
 
 static int
-take_new(struct transfer *t, const uint8_t *p, size_t len,
-    struct imgd_error **err)
+take_new(void *ctx, const void *data, size_t len, struct imgd_error **err)
 {
+	struct blob *b = ctx;
 	int r;
 
-	r = take(t, p, len, err);
-	if (r >= 0)
-		r = spool_write(&t->spool, p, len, t->digest, err);
-	if (r >= 0 && t->progress != NULL)
-		t->progress(t->progress_ctx, t->have);
-	return r;
-}
-
-static int
-on_data(void *ctx, const void *data, size_t len, struct imgd_error **err)
-{
-	struct transfer *t = ctx;
-	const uint8_t *p = data;
-	int64_t before;
-	size_t n;
-	int r;
-
-	t->stats->net_bytes += len;
-	n = t->skip < len ? (size_t)t->skip : len;
-	t->skip -= n;
-	p += n;
-	len -= n;
-	if (len == 0)
-		return 0;
-	if (len > t->size - t->have) {
-		t->is_final = true;
-		return imgd_error_set(err,
-		    t->is_max ? ENOSPC : IMGD_E_DIGEST,
+	if (len > b->size - b->transfer.have) {
+		b->transfer.is_final = true;
+		return imgd_error_set(err, b->is_max ? ENOSPC : IMGD_E_DIGEST,
 		    "more came than the %llu bytes %s",
-		    (unsigned long long)t->size,
-		    t->is_max ? "there is room for" : "declared");
+		    (unsigned long long)b->size,
+		    b->is_max ? "there is room for" : "declared");
 	}
-	before = now_ms();
-	r = take_new(t, p, len, err);
-	t->taking_ms += now_ms() - before;
+	r = take(b, data, len, err);
+	if (r >= 0)
+		r = spool_write(&b->spool, data, len, b->digest, err);
+	if (r >= 0 && b->progress != NULL)
+		b->progress(b->progress_ctx, b->transfer.have);
 	return r;
 }
 
 static int
-finish(struct transfer *t, struct imgd_error **err)
+finish(struct blob *b, struct imgd_error **err)
 {
 	char digest[DIGEST_STR_SIZE];
 	int r;
 
-	r = digest_str(t->digest, digest, err);
+	r = digest_str(b->digest, digest, err);
 	if (r < 0)
 		return r;
-	if (strcmp(digest, t->blob->digest) != 0)
+	if (strcmp(digest, b->descriptor->digest) != 0)
 		return imgd_error_set(err, IMGD_E_DIGEST,
 		    "filesystem layer verification failed for digest %s",
-		    t->blob->digest);
-	if (t->damage != NULL) {
-		r = -imgd_error_code(t->damage);
+		    b->descriptor->digest);
+	if (b->damage != NULL) {
+		r = -imgd_error_code(b->damage);
 		if (err != NULL)
-			*err = take_ptr(&t->damage);
+			*err = take_ptr(&b->damage);
 		return r;
 	}
-	return inflate_end(t->inflate, err);
+	return inflate_end(b->inflate, err);
 }
 
 /* ---- attempts ---- */
 
-/* One answer from e, or from a foreign layer's url if that is not NULL. */
 static int
-attempt(struct transfer *t, struct endpoint *e, const char *path,
-    const char *url, struct http_reply *reply, struct imgd_error **err)
+ask(void *ctx, struct http_request *req, struct http_reply *ret,
+    struct imgd_error **err)
 {
-	struct http_request req = { .method = "GET", .begin = begin,
-		.data = on_data, .ctx = t };
-	int64_t before = now_ms();
-	int r;
+	struct blob *b = ctx;
 
-	if (t->have > 0 && !t->no_range) {
-		req.has_range = true;
-		req.range_from = t->have;
-	}
-	t->taking_ms = 0;
-	if (url != NULL) {
-		req.url = url;
-		r = http_do(t->s->http, &req, reply, err);
-	} else {
-		r = v2_request(t->s, e, path, &req, reply, err);
-	}
-	t->stats->net_ms += (uint64_t)(now_ms() - before - t->taking_ms);
-	if (r < 0)
-		return r;
-	if (reply->status == 416 && req.has_range) {
-		t->no_range = true;
-		return imgd_error_set(err, IMGD_E_NET,
-		    "the server does not resume");
-	}
-	if (reply->status < 200 || reply->status >= 300)
-		return reply_error(t->s, reply, "blob", err);
-	if (t->have < t->size && !t->is_max)
-		return imgd_error_set(err, IMGD_E_NET,
-		    "%llu bytes came instead of %llu",
-		    (unsigned long long)t->have,
-		    (unsigned long long)t->size);
-	return 0;
+	if (b->url == NULL)
+		return v2_request(b->transfer.s, b->endpoint, b->path, req,
+		    ret, err);
+	req->url = b->url;
+	return http_do(b->transfer.s->http, req, ret, err);
 }
 
 static int
-all_attempts(struct transfer *t, struct endpoint *e, const char *path,
-    const char *url, struct imgd_error **err)
+judge(void *ctx, const struct http_request *req,
+    const struct http_reply *reply, struct imgd_error **err)
 {
-	unsigned n, ms;
-	uint64_t before;
-	int r;
+	struct blob *b = ctx;
 
-	for (n = 1;; n++) {
-		cleanup(http_reply_donep) struct http_reply reply = {
-			.status = 0
-		};
-		cleanup_error struct imgd_error *why = NULL;
+	if (reply->status == 416 && req->has_range)
+		return transfer_no_range(&b->transfer, err);
+	if (reply->status < 200 || reply->status >= 300)
+		return reply_error(b->transfer.s, reply, "blob", err);
+	return b->transfer.have < b->size && !b->is_max
+	    ? transfer_is_short(&b->transfer, b->size, err)
+	    : 0;
+}
 
-		before = t->have;
-		t->stats->n_attempts++;
-		r = attempt(t, e, path, url, &reply, &why);
-		if (r >= 0)
-			return 0;
-		/* A link that broke once may be the one that ends it all. */
-		if (spool_sync(&t->spool, PROGRESS_BYTES, t->digest, err) < 0)
-			return -ECANCELED;
-		if (t->have - before >= PROGRESS_BYTES)
-			n = 1;
-		t->last_status = reply.status;
-		if (t->is_final || (e != NULL && v2_goes_round(t->s)) ||
-		    (e != NULL && e->is_dead && endpoint_falls_through(e, r)) ||
-		    !v2_may_retry(t->s, r, &reply, n, &ms)) {
-			if (err != NULL)
-				*err = take_ptr(&why);
-			return r;
-		}
-		r = v2_wait(t->s, imgd_error_msg(why), ms, err);
-		if (r < 0)
-			return r;
-	}
+/* A link that broke once may be the one that ends it all. */
+static int
+broken(void *ctx, struct imgd_error **err)
+{
+	struct blob *b = ctx;
+
+	return spool_sync(&b->spool, TRANSFER_PROGRESS_BYTES, b->digest, err);
+}
+
+static const struct transfer_ops ops = {
+	.ask = ask,
+	.begin_whole = begin_whole,
+	.range_fits = range_fits,
+	.take = take_new,
+	.judge = judge,
+	.broken = broken,
+};
+
+static bool
+gives_up(void *ctx, int r)
+{
+	const struct blob *b = ctx;
+
+	return b->url == NULL &&
+	    (v2_goes_round(b->transfer.s) ||
+		(b->endpoint->is_dead &&
+		    endpoint_falls_through(b->endpoint, r)));
 }
 
 /* Every place in turn: a foreign layer's own, mirrors, the registry. */
 static int
-one_round(struct transfer *t, const char *path, struct imgd_error **err)
+one_round(struct blob *b, struct imgd_error **err)
 {
-	size_t n_urls = t->blob->n_urls, n = n_urls + t->s->n_endpoints, i;
+	struct registry_session *s = b->transfer.s;
+	size_t n_urls = b->descriptor->n_urls, n = n_urls + s->n_endpoints, i;
 	struct endpoint *e;
-	const char *url;
 	int r = 0;
 
 	for (i = 0; i < n; i++) {
 		cleanup_error struct imgd_error *why = NULL;
 
-		url = i < n_urls ? t->blob->urls[i] : NULL;
-		e = i < n_urls ? NULL : &t->s->endpoints[i - n_urls];
+		e = i < n_urls ? NULL : &s->endpoints[i - n_urls];
 		if (e != NULL && e->is_dead && i + 1 < n)
 			continue;
-		t->no_range = false;
-		r = all_attempts(t, e, path, url, &why);
-		if (r < 0 && i + 1 < n && !t->is_final && r != -ECANCELED &&
+		b->endpoint = e;
+		b->url = e == NULL ? b->descriptor->urls[i] : NULL;
+		r = transfer_run(&b->transfer, gives_up, &why);
+		if (r < 0 && i + 1 < n && !b->transfer.is_final &&
+		    r != -ECANCELED &&
 		    (e == NULL || endpoint_falls_through(e, r))) {
 			log_debug("registry", "%s, asking the next",
 			    imgd_error_msg(why));
@@ -347,8 +264,9 @@ one_round(struct transfer *t, const char *path, struct imgd_error **err)
 }
 
 static int
-all_places(struct transfer *t, const char *path, struct imgd_error **err)
+all_places(struct blob *b, struct imgd_error **err)
 {
+	struct transfer *t = &b->transfer;
 	uint64_t before;
 	unsigned round;
 	int r, more;
@@ -358,10 +276,10 @@ all_places(struct transfer *t, const char *path, struct imgd_error **err)
 		struct http_reply last;
 
 		before = t->have;
-		r = one_round(t, path, &why);
+		r = one_round(b, &why);
 		if (r >= 0)
 			return r;
-		if (t->have - before >= PROGRESS_BYTES)
+		if (t->have - before >= TRANSFER_PROGRESS_BYTES)
 			round = 1;
 		last = (struct http_reply) { .status = t->last_status };
 		more = t->is_final ? 0
@@ -375,32 +293,33 @@ all_places(struct transfer *t, const char *path, struct imgd_error **err)
 }
 
 static int
-run(struct transfer *t, struct registry_spool *spool, struct imgd_error **err)
+run(struct blob *b, struct registry_spool *spool, struct imgd_error **err)
 {
 	cleanup_free char *path = NULL;
 	struct strbuf sb = STRBUF_INIT;
 	int r;
 
-	t->guard = (struct imgd_sink){ .struct_size = sizeof(t->guard),
-		.ctx = t, .write = guard_write };
-	r = digest_new(&t->digest, err);
+	b->guard = (struct imgd_sink){ .struct_size = sizeof(b->guard),
+		.ctx = b, .write = guard_write };
+	r = digest_new(&b->digest, err);
 	if (r >= 0)
-		r = inflate_new(&t->guard, &t->inflate, err);
+		r = inflate_new(&b->guard, &b->inflate, err);
 	if (r < 0)
 		return r;
-	strbuf_printf(&sb, "/%s/blobs/%s", t->s->ref.path, t->blob->digest);
-	path = strbuf_take(&sb);
+	strbuf_printf(&sb, "/%s/blobs/%s", b->transfer.s->ref.path,
+	    b->descriptor->digest);
+	b->path = path = strbuf_take(&sb);
 	if (path == NULL)
 		return imgd_error_set(err, ENOMEM, "out of memory");
-	r = spool_open(&t->spool, spool, t->size, err);
+	r = spool_open(&b->spool, spool, b->size, err);
 	if (r >= 0)
-		r = spool_replay(&t->spool, take, t, err);
+		r = spool_replay(&b->spool, take, b, err);
 	/* Else there is nothing to fetch: an empty layer, or all is here. */
-	if (r >= 0 && t->have < t->size)
-		r = all_places(t, path, err);
+	if (r >= 0 && b->transfer.have < b->size)
+		r = all_places(b, err);
 	if (r >= 0)
-		r = finish(t, err);
-	return r < 0 ? r : spool_sync(&t->spool, 0, t->digest, err);
+		r = finish(b, err);
+	return r < 0 ? r : spool_sync(&b->spool, 0, b->digest, err);
 }
 
 int
@@ -409,18 +328,20 @@ v2_blob(struct registry_session *s, const struct descriptor *blob,
     registry_progress_cb *progress, void *ctx,
     struct registry_blob_stats *stats, struct imgd_error **err)
 {
-	struct transfer t = { .s = s, .blob = blob, .size = blob->size_bytes,
+	struct blob b = { .descriptor = blob, .size = blob->size_bytes,
 		.is_max = blob->is_max, .tar = tar, .progress = progress,
-		.progress_ctx = ctx, .stats = stats };
+		.progress_ctx = ctx,
+		.transfer = { .ops = &ops, .s = s, .stats = stats } };
 	int r;
 
+	b.transfer.ctx = &b;
 	*stats = (struct registry_blob_stats) { .format = "none" };
-	r = run(&t, spool, err);
+	r = run(&b, spool, err);
 	if (r >= 0) {
-		stats->blob_bytes = t.have;
-		stats->tar_bytes = inflate_bytes(t.inflate);
-		stats->format = inflate_format(t.inflate);
+		stats->blob_bytes = b.transfer.have;
+		stats->tar_bytes = inflate_bytes(b.inflate);
+		stats->format = inflate_format(b.inflate);
 	}
-	transfer_done(&t);
+	blob_done(&b);
 	return r;
 }

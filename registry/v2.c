@@ -220,17 +220,29 @@ v2_goes_round(const struct registry_session *s)
 }
 
 int
-v2_next_round(struct registry_session *s, int r,
+v2_wait_round(struct registry_session *s, int r,
     const struct http_reply *reply, unsigned round, const char *why,
     struct imgd_error **err)
 {
 	unsigned ms;
-	size_t i;
 
-	if (!v2_goes_round(s) || !v2_may_retry(s, r, reply, round, &ms))
+	if (!v2_may_retry(s, r, reply, round, &ms))
 		return 0;
 	r = v2_wait(s, why, ms, err);
-	if (r < 0)
+	return r < 0 ? r : 1;
+}
+
+int
+v2_next_round(struct registry_session *s, int r,
+    const struct http_reply *reply, unsigned round, const char *why,
+    struct imgd_error **err)
+{
+	size_t i;
+
+	if (!v2_goes_round(s))
+		return 0;
+	r = v2_wait_round(s, r, reply, round, why, err);
+	if (r <= 0)
 		return r;
 	for (i = 0; i < s->n_endpoints; i++)
 		s->endpoints[i].is_dead = false;
@@ -245,6 +257,7 @@ struct tag_list {
 	registry_tag_cb *cb;
 	void *ctx;
 	bool is_told; /* something has reached cb */
+	long last_status; /* of HTTP; 0 = no answer */
 };
 
 static int
@@ -340,9 +353,11 @@ one_page(struct tag_list *l, const char *url, char **ret_next,
 		r = v2_request(l->s, l->e, url, &req, &reply, &why);
 		if (r >= 0 && reply.status != 200)
 			r = reply_error(l->s, &reply, text, &why);
+		l->last_status = reply.status;
 		if (r >= 0)
 			break;
-		if (!v2_may_retry(l->s, r, &reply, attempt, &ms)) {
+		if ((v2_goes_round(l->s) && !l->is_told) ||
+		    !v2_may_retry(l->s, r, &reply, attempt, &ms)) {
 			if (err != NULL)
 				*err = take_ptr(&why);
 			return r;
@@ -381,11 +396,11 @@ all_pages(struct tag_list *l, struct imgd_error **err)
 	    "more than %d pages of tags", MAX_TAG_PAGES);
 }
 
-int
-v2_tags(struct registry_session *s, registry_tag_cb *cb, void *ctx,
-    struct imgd_error **err)
+/* Ask every place in turn, until one has told something. */
+static int
+tags_once(struct tag_list *l, struct imgd_error **err)
 {
-	struct tag_list l = { .s = s, .cb = cb, .ctx = ctx };
+	struct registry_session *s = l->s;
 	bool is_last;
 	size_t i;
 	int r = 0;
@@ -394,12 +409,12 @@ v2_tags(struct registry_session *s, registry_tag_cb *cb, void *ctx,
 		cleanup_error struct imgd_error *why = NULL;
 
 		is_last = i + 1 == s->n_endpoints;
-		l.e = &s->endpoints[i];
-		if (l.e->is_dead && !is_last)
+		l->e = &s->endpoints[i];
+		if (l->e->is_dead && !is_last)
 			continue;
-		r = all_pages(&l, &why);
-		if (r < 0 && !is_last && !l.is_told &&
-		    endpoint_falls_through(l.e, r)) {
+		r = all_pages(l, &why);
+		if (r < 0 && !is_last && !l->is_told &&
+		    endpoint_falls_through(l->e, r)) {
 			log_debug("registry", "%s, asking the next",
 			    imgd_error_msg(why));
 			continue;
@@ -409,6 +424,32 @@ v2_tags(struct registry_session *s, registry_tag_cb *cb, void *ctx,
 		return r;
 	}
 	return r;
+}
+
+int
+v2_tags(struct registry_session *s, registry_tag_cb *cb, void *ctx,
+    struct imgd_error **err)
+{
+	struct tag_list l = { .s = s, .cb = cb, .ctx = ctx };
+	unsigned round;
+	int r, more;
+
+	for (round = 1;; round++) {
+		cleanup_error struct imgd_error *why = NULL;
+		struct http_reply last;
+
+		r = tags_once(&l, &why);
+		if (r >= 0)
+			return r;
+		last = (struct http_reply) { .status = l.last_status };
+		more = l.is_told ? 0
+				 : v2_next_round(s, r, &last, round,
+				       imgd_error_msg(why), err);
+		if (more == 0 && err != NULL)
+			*err = take_ptr(&why);
+		if (more <= 0)
+			return more < 0 ? more : r;
+	}
 }
 
 const struct registry_ops registry_v2_ops = {

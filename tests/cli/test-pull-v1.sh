@@ -102,6 +102,15 @@ both() {
 	    [ "$(grep -c "^$v1_other /v1/images/.*/layer" "$dir/asked")" -eq 3 ]
 }
 ok "two endpoints, of which the first is out of order" both
+# Patience without end, but nobody is asked twice while another has not been.
+patient() {
+	v1_forget
+	timeout 60 "$program" --root "$root" --config "$dir/daemon.json" pull \
+	    -q --driver vfs --retry forever "$here/t/busy:1" </dev/null &&
+	    v1_asked >"$dir/asked" && cat "$dir/asked" &&
+	    [ "$(grep -c "^$v1_other /v1/images/.*/layer" "$dir/asked")" -eq 3 ]
+}
+ok "two endpoints, of which the first is busy for ever" patient
 ok "a registry that knows its clients by a cookie" pulls cookie
 
 resumed() { # NAME RANGE

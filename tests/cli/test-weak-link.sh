@@ -214,4 +214,13 @@ start --port "$port"
 wait $pid
 result $? "until one of them is"
 weak_stop
+"$program" --root "$root" --config "$dir/daemon.json" pull -a \
+    --retry forever 127.0.0.1:1/weak >"$dir/out" 2>&1 </dev/null &
+pid=$!
+wait_for grep -q '^Retrying in' "$dir/out"
+result $? "so they are for the list of all tags"
+start --port "$port"
+wait $pid && grep -q 'weak:four$' "$dir/out" && grep -q 'weak:ten$' "$dir/out"
+result $? "and for all of them"
+weak_stop
 cli_end

@@ -28,15 +28,16 @@ parser.add_argument("log")
 options = parser.parse_args()
 
 
+def tags():
+    """Their digests by name."""
+    with open(options.layout + "/index.json") as f:
+        return {m["annotations"]["org.opencontainers.image.ref.name"]:
+                m["digest"] for m in json.load(f)["manifests"]}
+
+
 def find(name):
     """The digest of a tag; a digest is its own."""
-    if name.startswith("sha256:"):
-        return name
-    with open(options.layout + "/index.json") as f:
-        for m in json.load(f)["manifests"]:
-            if m["annotations"]["org.opencontainers.image.ref.name"] == name:
-                return m["digest"]
-    return None
+    return name if name.startswith("sha256:") else tags().get(name)
 
 
 def path_of(digest):
@@ -62,6 +63,8 @@ class Handler(BaseHTTPRequestHandler):
         self.do_GET()
 
     def do_GET(self):
+        if self.path.split("?")[0].endswith("/tags/list"):
+            return self.answer(200, {}, json.dumps({"tags": list(tags())}).encode())
         what = re.fullmatch(r"/v2/.+/(manifests|blobs)/([^/?]+)", self.path)
         if what is None:
             return self.answer(200, {})

@@ -128,7 +128,8 @@ fails "more diff_ids than layers" 1025 "don't match image configuration" \
 fails "a layer without end" 1024 "more came" pull "$r/endless-blob"
 fails "a manifest without end" 1026 "longer than 4194304 bytes" \
     resolve "$r/endless-manifest"
-fails "schema 1 in a list" 1034 "no matching manifest" \
+fails "a schema 1 manifest that only a list has" 1027 \
+    "manifest: sha256:.* not found" \
     resolve "$r/schema1-list"
 fails "bad JSON" 1025 "bad JSON" resolve "$r/bad-json"
 fails "a key given twice" 1025 "key given twice" resolve "$r/doubled-key"

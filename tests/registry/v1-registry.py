@@ -146,6 +146,7 @@ class Handler(frame.Handler):
         return {
             "dead-first": dead + " \t,  " + other + " ",
             "both": here + "," + other,
+            "busy": here + "," + other,
             "evil-place": "127.0.0.1:%d/../x" % ports[1],
             "foreign-place": "test.example.com",
             "all-dead": dead,
@@ -318,6 +319,9 @@ class Handler(frame.Handler):
         if i not in ids:
             return self.error(404, "Image not found")
         fault, n = ids[i]
+        if fault == "busy" and what == "layer" and \
+                self.server.server_port == ports[0]:
+            return self.error(503, "busy")
         if fault == "both" and self.server.server_port == ports[0]:
             return self.error(500, "out of order")
         if not self.may("t/" + fault, fault):

@@ -209,13 +209,12 @@ ok "an image on xfs" on_xfs
 is_active() {
 	grep -q "^imgd-" /sys/block/dm-*/dm/name
 }
-# A look for processes takes its time there: the image is read no sooner.
 find_victim() {
 	pgrep -f '^imgd-mounter' >"$dir/mounter" &&
 	    pgrep -f '^imgd-adopter' | tail -n 1 >"$dir/adopter" &&
 	    engine_pid >"$dir/engine"
 }
-killed() { # WHO
+kill_one() { # WHO: sets status, of the adoption
 	imgd adopt -q --driver="$driver" "$docker" >"$dir/said" 2>&1 &
 	pid=$!
 	wait_until 20 find_victim
@@ -224,12 +223,17 @@ killed() { # WHO
 	status=$?
 	cat "$dir/said"
 	wait_for_engine
-	wait_until 10 nothing_left || return 1
-	# An adopter that has all its trees needs no mounter any more.
-	if [ "$1 $status" = "mounter 0" ]; then
-		imgd rmi "$image" >/dev/null
-		return
-	fi
+	wait_until 10 nothing_left
+}
+# Some kills come when all is done.  An adopter that has all its trees needs no
+# mounter, and it has them soon.
+killed() { # WHO
+	for _ in $(seq 20); do
+		kill_one "$1" || return 1
+		[ $status -eq 0 ] || break
+		imgd rmi "$image" >/dev/null || return 1
+		[ "$1" != mounter ] || return 0
+	done
 	[ $status -ne 0 ] && [ -z "$(imgd images -q)" ]
 }
 for who in mounter adopter engine; do
