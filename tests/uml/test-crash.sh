@@ -136,7 +136,10 @@ cuts() {
 	while [ $i -lt $n_cuts ]; do
 		i=$((i + 1))
 		in_guest uml_start work 0 $((seed + i))
-		uml_wait "$dir/run" '^[A-Z]*ING ' 120 || break
+		# The first one comes when there is something to lose.
+		line='^[A-Z]*ING '
+		grep -q '^PULLED ' "$dir/log" || line='^PULLED '
+		uml_wait "$dir/run" "$line" 300 || break
 		sleep "$(awk "BEGIN { srand($seed + $i); print rand() * 8 }")"
 		uml_power_cut
 		grep -E '^[A-Z]*(ING|ED|DE) ' "$dir/run/output" >>"$dir/log"
