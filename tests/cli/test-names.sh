@@ -33,6 +33,18 @@ ok "a digest is pulled and named by it" sh -c "
 	'$program' --root '$root' --config '$dir/daemon.json' pull \
 	    app@\$('$program' --root '$root' images --digests app:one |
 	    grep -o 'sha256:[0-9a-f]*') | grep -q 'up to date for app@sha256:'"
+digest=$(imgd images --digests app:two | grep -o 'sha256:[0-9a-f]*')
+decorated() {
+	imgd rmi app:two >/dev/null && imgd pull "app:never@$digest" >"$dir/told" ||
+	    return 1
+	! imgd images app | grep -E '(two|never) ' &&
+	    imgd inspect "app@$digest" | jq -e --arg d "app@$digest" \
+		'.[0] | .RepoTags == [] and .RepoDigests == [$d]'
+}
+ok "a digest with a tag is the digest, and makes no tag" decorated
+ok "both are told" grep -qx \
+    "Status: Downloaded newer image for app:never@$digest" "$dir/told"
+imgd pull -q app:two >/dev/null
 
 ok "tag" imgd tag app:one mine/copy:x
 ok "the copy is listed" has '^mine/copy +x ' imgd images

@@ -34,8 +34,9 @@ registry_start() {
 		EOT
 		docker-registry serve "$1/config.yml" >"$1/log" 2>&1 </dev/null &
 		registry_pid=$!
-		for _ in $(seq 100); do
-			if curl -fs --noproxy '*' -o /dev/null \
+		# One that wants to know who asks has started, too.
+		for _ in $(seq 300); do
+			if curl -s --noproxy '*' -o /dev/null \
 			    "http://127.0.0.1:$registry_port/v2/"; then
 				return 0
 			fi
