@@ -606,6 +606,13 @@ curl_failure(struct exchange *x, CURLcode code, const char *text,
 {
 	if (*text == '\0')
 		text = curl_easy_strerror(code);
+	/* libcurl wanted to note who the peer is, and it was gone.  With TLS
+	 * 1.3 the lack of a certificate is told that late. */
+	if (str_starts(text, "getpeername()"))
+		text = str_starts(origin, "https:")
+		    ? "closed at once, as by a server that misses a client's "
+		      "certificate"
+		    : "closed at once";
 	if (x->is_cancelled)
 		return imgd_error_set(err, ECANCELED, "cancelled");
 	if (x->is_stalled)
