@@ -8,7 +8,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,6 +16,7 @@
 #include <sys/sysmacros.h>
 
 #include "adopt/adopt.h"
+#include "core/hear.h"
 #include "core/job.h"
 #include "core/module.h"
 #include "core/mount.h"
@@ -29,7 +29,6 @@
 #include "lib/strbuf.h"
 #include "registry/reference.h"
 
-#define LOOK_MS        100
 #define MOUNTER_END_MS 15000
 
 /* ---- the worker ---- */
@@ -250,27 +249,17 @@ hear_list(struct job *job, int sock, struct listing *l,
 {
 	for (;;) {
 		cleanup(message_done) struct message m;
-		struct pollfd fd = { .fd = sock, .events = POLLIN };
 		int r;
 
 		message_init(&m, 0);
-		if (job_is_abandoned(job) || engine_is_ending(job->engine))
-			return imgd_error_set(err, ECANCELED, "cancelled");
-		if (poll(&fd, 1, LOOK_MS) <= 0)
-			continue;
-		r = message_recv(sock, PROTOCOL_MAX_BYTES, &m, err);
-		if (r == 0)
-			r = imgd_error_set(err, EPIPE, "the adopter died");
+		r = hear_for_job(job, sock, "adopter", PROTOCOL_MAX_BYTES, &m,
+		    err);
 		if (r < 0)
 			return r;
 		if (m.type == PULLER_RESOLVED)
 			return 0;
-		if (m.type == PULLER_FAILED)
-			return message_get_error(&m, err);
 		if (m.type != ADOPT_IMAGE && m.type != ADOPT_NAME)
-			return imgd_error_set(err, IMGD_E_PROTOCOL,
-			    "adopter: unexpected message %u",
-			    (unsigned int)m.type);
+			return hear_unexpected("adopter", &m, err);
 		r = m.type == ADOPT_IMAGE ? take_image(l, &m, err)
 					  : take_name(l, &m, err);
 		if (r < 0)

@@ -8,13 +8,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
 #include "core/events.h"
+#include "core/hear.h"
 #include "core/job.h"
 #include "core/loader.h"
 #include "core/mount.h"
@@ -27,7 +27,6 @@
 #include "lib/strbuf.h"
 #include "registry/reference.h"
 
-#define LOOK_MS 100
 
 /* ---- the worker ---- */
 
@@ -228,11 +227,8 @@ take_message(struct listing *l, struct message *m, struct imgd_error **err)
 		l->is_copied = message_get_u32(m) != 0;
 		r = message_end(m, err);
 		return r < 0 ? r : 1;
-	case PULLER_FAILED:
-		return message_get_error(m, err);
 	default:
-		return imgd_error_set(err, IMGD_E_PROTOCOL,
-		    "loader: unexpected message %u", (unsigned int)m->type);
+		return hear_unexpected("loader", m, err);
 	}
 }
 
@@ -244,17 +240,11 @@ hear_list(struct job *job, int sock, struct listing *l,
 
 	while (r == 0) {
 		cleanup(message_done) struct message m;
-		struct pollfd fd = { .fd = sock, .events = POLLIN };
 
 		message_init(&m, 0);
-		if (job_is_abandoned(job) || engine_is_ending(job->engine))
-			return imgd_error_set(err, ECANCELED, "cancelled");
-		if (poll(&fd, 1, LOOK_MS) <= 0)
-			continue;
-		r = message_recv(sock, PROTOCOL_MAX_BYTES, &m, err);
-		if (r == 0)
-			r = imgd_error_set(err, EPIPE, "the loader died");
-		if (r > 0)
+		r = hear_for_job(job, sock, "loader", PROTOCOL_MAX_BYTES, &m,
+		    err);
+		if (r >= 0)
 			r = take_message(l, &m, err);
 	}
 	return r < 0 ? r : 0;

@@ -8,10 +8,10 @@
 #include "config.h"
 
 #include <errno.h>
-#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/hear.h"
 #include "core/protocol.h"
 #include "core/pull.h"
 #include "lib/cleanup.h"
@@ -21,7 +21,6 @@
 #include "registry/session.h"
 #include "tagstore/legacy.h"
 
-#define LOOK_MS    100
 #define LAYER_TYPE "application/vnd.docker.image.rootfs.diff.tar.gzip"
 
 struct legacy_row {
@@ -531,22 +530,12 @@ hear_config(struct pull *p, struct imgd_error **err)
 {
 	for (;;) {
 		cleanup(message_done) struct message m;
-		struct pollfd fd = { .fd = p->source_sock, .events = POLLIN };
 		int r;
 
 		message_init(&m, 0);
-		if (atomic_load(&p->is_cancelled))
-			return imgd_error_set(err, ECANCELED, "cancelled");
-		if (poll(&fd, 1, LOOK_MS) <= 0)
-			continue;
-		r = message_recv(p->source_sock, PROTOCOL_MAX_DOC, &m, err);
-		if (r == 0)
-			r = imgd_error_set(err, EPIPE, "the %s died",
-			    p->source->name);
+		r = pull_hear(p, &m, err);
 		if (r < 0)
 			return r;
-		if (m.type == PULLER_FAILED)
-			return message_get_error(&m, err);
 		if (m.type == PULLER_DOC)
 			return take_config(p, &m, err);
 		if (m.type == PULLER_RATE) {
@@ -555,9 +544,7 @@ hear_config(struct pull *p, struct imgd_error **err)
 				return r;
 			continue;
 		}
-		return imgd_error_set(err, IMGD_E_PROTOCOL,
-		    "%s: unexpected message %u", p->source->name,
-		    (unsigned int)m.type);
+		return hear_unexpected(p->source->name, &m, err);
 	}
 }
 

@@ -2,10 +2,10 @@
 #include "config.h"
 
 #include <errno.h>
-#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/hear.h"
 #include "core/protocol.h"
 #include "core/pull.h"
 #include "lib/cleanup.h"
@@ -297,6 +297,21 @@ take_legacy_layer(struct pull *p, const struct expectation *x,
 	return r < 0 ? r : legacy_take_layer(p, m, err);
 }
 
+static bool
+is_cancelled(void *ctx)
+{
+	struct pull *p = ctx;
+
+	return atomic_load(&p->is_cancelled);
+}
+
+int
+pull_hear(struct pull *p, struct message *m, struct imgd_error **err)
+{
+	return hear(p->source_sock, p->source->name, PROTOCOL_MAX_DOC,
+	    is_cancelled, p, m, err);
+}
+
 int
 pull_resolve(struct pull *p, struct imgd_error **err)
 {
@@ -306,17 +321,9 @@ pull_resolve(struct pull *p, struct imgd_error **err)
 	(void)snprintf(x.digest, sizeof(x.digest), "%s", p->expected_digest);
 	for (;;) {
 		cleanup(message_done) struct message m;
-		struct pollfd fd = { .fd = p->source_sock, .events = POLLIN };
 
 		message_init(&m, 0);
-		if (atomic_load(&p->is_cancelled))
-			return imgd_error_set(err, ECANCELED, "cancelled");
-		if (poll(&fd, 1, 100) <= 0)
-			continue;
-		r = message_recv(p->source_sock, PROTOCOL_MAX_DOC, &m, err);
-		if (r == 0)
-			r = imgd_error_set(err, EPIPE, "the %s died",
-			    p->source->name);
+		r = pull_hear(p, &m, err);
 		if (r < 0)
 			return r;
 		switch (m.type) {
@@ -337,8 +344,6 @@ pull_resolve(struct pull *p, struct imgd_error **err)
 			break;
 		case PULLER_UNCHANGED:
 			return take_unchanged(p, &m, err);
-		case PULLER_FAILED:
-			return message_get_error(&m, err);
 		case PULLER_LEGACY_LAYER:
 			r = take_legacy_layer(p, &x, &m, err);
 			if (r < 0)
@@ -353,9 +358,7 @@ pull_resolve(struct pull *p, struct imgd_error **err)
 				    p->source->name);
 			return name_layers(p, err);
 		default:
-			return imgd_error_set(err, IMGD_E_PROTOCOL,
-			    "%s: unexpected message %u", p->source->name,
-			    (unsigned int)m.type);
+			return hear_unexpected(p->source->name, &m, err);
 		}
 	}
 }

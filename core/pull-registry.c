@@ -2,11 +2,11 @@
 #include "config.h"
 
 #include <errno.h>
-#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "core/events.h"
+#include "core/hear.h"
 #include "core/job.h"
 #include "core/protocol.h"
 #include "core/pull.h"
@@ -17,7 +17,6 @@
 #include "lib/strbuf.h"
 #include "registry/reference.h"
 
-#define LOOK_MS 100
 
 /* What is asked of a registry; a pull's ctx. */
 struct request {
@@ -269,22 +268,14 @@ hear_tags(struct job *job, struct pull *p, struct strbuf *tags,
 
 	for (;;) {
 		cleanup(message_done) struct message m;
-		struct pollfd fd = { .fd = p->source_sock, .events = POLLIN };
 		const char *tag;
 		int r;
 
 		message_init(&m, 0);
-		if (job_is_abandoned(job) || engine_is_ending(job->engine))
-			return imgd_error_set(err, ECANCELED, "cancelled");
-		if (poll(&fd, 1, LOOK_MS) <= 0)
-			continue;
-		r = message_recv(p->source_sock, PROTOCOL_MAX_BYTES, &m, err);
-		if (r == 0)
-			r = imgd_error_set(err, EPIPE, "the puller died");
+		r = hear_for_job(job, p->source_sock, "puller",
+		    PROTOCOL_MAX_BYTES, &m, err);
 		if (r < 0)
 			return r;
-		if (m.type == PULLER_FAILED)
-			return message_get_error(&m, err);
 		if (m.type == PULLER_RESOLVED)
 			return 0;
 		if (m.type == PULLER_RETRYING) {

@@ -186,6 +186,9 @@ struct pull {
  */
 int pull_resolve(struct pull *p, struct imgd_error **err);
 
+/* The next message of its source: as hear() of core/hear.h. */
+int pull_hear(struct pull *p, struct message *m, struct imgd_error **err);
+
 /* Check depth and space; find what is there or in flight; commit the rows of
  * the intents. */
 int pull_plan(struct pull *p, struct imgd_error **err);

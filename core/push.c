@@ -2,12 +2,12 @@
 #include "config.h"
 
 #include <errno.h>
-#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "core/events.h"
+#include "core/hear.h"
 #include "core/protocol.h"
 #include "core/push.h"
 #include "core/registry-request.h"
@@ -16,7 +16,6 @@
 #include "lib/log.h"
 #include "tagstore/sources.h"
 
-#define LOOK_MS          100
 #define MAX_RETRIES_TOLD 1000
 
 void
@@ -43,18 +42,6 @@ push_show(struct push *p, const char *id, const char *status,
 	strbuf_done(&sb);
 }
 
-/* Wait for a message, and see whether anybody still wants it. */
-static int
-wait_for_pusher(struct push *p, struct imgd_error **err)
-{
-	struct pollfd fd = { .fd = p->sock, .events = POLLIN };
-
-	while (poll(&fd, 1, LOOK_MS) <= 0)
-		if (job_is_abandoned(p->job) || engine_is_ending(p->engine))
-			return imgd_error_set(err, ECANCELED, "cancelled");
-	return 0;
-}
-
 static int
 take_retrying(struct push *p, struct message *m, struct imgd_error **err)
 {
@@ -77,16 +64,10 @@ push_hear(struct push *p, size_t max, struct message *m,
     struct imgd_error **err)
 {
 	for (;;) {
-		int r = wait_for_pusher(p, err);
+		int r = hear_for_job(p->job, p->sock, "pusher", max, m, err);
 
-		if (r >= 0)
-			r = message_recv(p->sock, max, m, err);
-		if (r == 0)
-			r = imgd_error_set(err, EPIPE, "the pusher died");
 		if (r < 0)
 			return r;
-		if (m->type == PULLER_FAILED)
-			return message_get_error(m, err);
 		if (m->type != PULLER_RETRYING)
 			return 0;
 		r = take_retrying(p, m, err);
@@ -107,8 +88,7 @@ hear_done(struct push *p, struct imgd_error **err)
 	r = push_hear(p, PROTOCOL_MAX_BYTES, &m, err);
 	if (r >= 0 && (m.type != PUSHER_DONE ||
 			  message_get_u32(&m) != PUSHER_NO_LAYER))
-		r = imgd_error_set(err, IMGD_E_PROTOCOL,
-		    "pusher: unexpected message %u", (unsigned int)m.type);
+		r = hear_unexpected("pusher", &m, err);
 	return r;
 }
 

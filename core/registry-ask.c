@@ -3,11 +3,11 @@
 #include "config.h"
 
 #include <errno.h>
-#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "core/engine.h"
+#include "core/hear.h"
 #include "core/job.h"
 #include "core/protocol.h"
 #include "core/registry-request.h"
@@ -18,7 +18,6 @@
 #include "registry/manifest.h"
 #include "registry/session.h"
 
-#define LOOK_MS      100
 #define SEARCH_LIMIT 25
 #define SEARCH_MAX   100
 
@@ -27,25 +26,18 @@ typedef int answer_fn(struct job *job, struct message *m,
     struct imgd_error **err);
 
 static int
-hear(struct job *job, int sock, answer_fn *take, struct imgd_error **err)
+hear_answers(struct job *job, int sock, answer_fn *take,
+    struct imgd_error **err)
 {
 	for (;;) {
 		cleanup(message_done) struct message m;
-		struct pollfd fd = { .fd = sock, .events = POLLIN };
 		int r;
 
 		message_init(&m, 0);
-		if (job_is_abandoned(job) || engine_is_ending(job->engine))
-			return imgd_error_set(err, ECANCELED, "cancelled");
-		if (poll(&fd, 1, LOOK_MS) <= 0)
-			continue;
-		r = message_recv(sock, PROTOCOL_MAX_DOC, &m, err);
-		if (r == 0)
-			return imgd_error_set(err, EPIPE, "the puller died");
+		r = hear_for_job(job, sock, "puller", PROTOCOL_MAX_DOC, &m,
+		    err);
 		if (r < 0)
 			return r;
-		if (m.type == PULLER_FAILED)
-			return message_get_error(&m, err);
 		if (m.type == PULLER_RETRYING)
 			continue;
 		r = take(job, &m, err);
@@ -74,7 +66,7 @@ ask(struct job *job, const struct puller_params *params, answer_fn *take,
 	puller_params_put(&m, params);
 	r = message_send(sock, &m, err);
 	if (r >= 0)
-		r = hear(job, sock, take, err);
+		r = hear_answers(job, sock, take, err);
 	close_fd(&sock);
 	worker_end(&pidfd);
 	return r;
