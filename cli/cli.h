@@ -45,8 +45,8 @@ struct cmd {
 
 extern const struct cmd cmds[]; /* ended by a NULL name */
 
-cmd_fn cmd_adopt, cmd_create, cmd_daemon, cmd_df, cmd_diff, cmd_driver,
-    cmd_events, cmd_export, cmd_fsck, cmd_help, cmd_history, cmd_images,
+cmd_fn cmd_adopt, cmd_commit, cmd_create, cmd_daemon, cmd_df, cmd_diff,
+    cmd_driver, cmd_events, cmd_export, cmd_fsck, cmd_help, cmd_history, cmd_images,
     cmd_import, cmd_info, cmd_inspect, cmd_jobs, cmd_load, cmd_login,
     cmd_logout, cmd_migrate, cmd_mount, cmd_prune, cmd_pull, cmd_push, cmd_rm,
     cmd_rmi, cmd_save, cmd_search, cmd_tag, cmd_umount, cmd_version;
@@ -101,6 +101,10 @@ int parse_options(struct cli *cli, int argc, char **argv,
  * list: ended by NULL.  *ret_json: malloc'ed; NULL if there are none.
  */
 int filters_from_options(const char *const *list, char **ret_json,
+    struct imgd_error **err);
+
+/* What such an option was given, one a line; *ret is malloc'ed. */
+int lines_from_options(const char *const *list, char **ret,
     struct imgd_error **err);
 
 /* "imgd: VERB: text" and the verb's usage on stderr; returns EXIT_USAGE. */

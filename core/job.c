@@ -35,6 +35,7 @@ const struct job_type job_types[] = {
 	{ "create", job_create, 2, 2 },
 	{ "rm", job_rm, 1, 1 },
 	{ "diff", job_diff, 1, 1 },
+	{ "commit", job_commit, 1, 2 },
 	{ "fsck", job_fsck, 0, 0 },
 	{ "migrate", job_migrate, 0, JOB_MAX_ARGS },
 	{ "adopt", job_adopt, 1, JOB_MAX_ARGS },

@@ -233,7 +233,12 @@ enum {
 	PACK_DONE,
 	/* engine: fds: tree, output; no layer, but the tree as it is.  Done
 	 * with a PACK_DONE whose diff_id is "" */
-	PACK_TREE
+	PACK_TREE,
+	/* engine: fds: tree, list of changes (lib/tar.h), output: the layer
+	 * that they make */
+	PACK_CHANGES,
+	/* packer, after that: u64 tar bytes */
+	PACK_CHANGES_DONE
 };
 
 #endif
