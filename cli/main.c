@@ -57,6 +57,10 @@ const struct cmd cmds[] = {
 	{ "mount", cmd_mount,
 	    "[--json] | [--driver D] [--block] IMAGE|NAME [TARGET]",
 	    "mount an image or a writable layer, or list mounts" },
+	{ "bundle", cmd_bundle,
+	    "[--driver D] [--name NAME] [-t] [--json] IMAGE DIR "
+	    "[COMMAND...] | --mount DIR... | --rm DIR...",
+	    "make a bundle that an OCI runtime runs" },
 	{ "umount", cmd_umount, "TARGET|IMAGE|NAME...", "undo a mount" },
 	{ "diff", cmd_diff, "[--json] NAME",
 	    "tell what was changed in a writable layer" },

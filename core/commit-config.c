@@ -10,8 +10,6 @@
 #include "registry/json-get.h"
 #include "registry/manifest.h"
 
-#define cleanup_json __attribute__((cleanup(json_putp)))
-
 /* What tells of the base's own making. */
 static const char *const stale[] = { "author", "comment", "container",
 	"container_config", "docker_version", "id", "layer_id", "parent",

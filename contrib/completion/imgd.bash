@@ -63,7 +63,7 @@ _imgd() {
 			case $verb in
 			help) words=$(_imgd_verbs "$program") ;;
 			driver) words='ls info test' ;;
-			inspect | history | tag | rmi | create | push | \
+			bundle | inspect | history | tag | rmi | create | push | \
 			    pull | save | migrate)
 				words=$(_imgd_images "${store[@]}")
 				;;

@@ -14,7 +14,7 @@ DEMO_PACKAGES="ca-certificates curl docker-registry procps python3 skopeo
 util-linux"
 
 # user-mode-linux and kmod: a kernel with a device-mapper, in a process.
-TEST_PACKAGES="acl attr binutils bsdutils btrfs-progs dmsetup docker.io e2fsprogs
+TEST_PACKAGES="acl attr binutils bsdutils btrfs-progs crun dmsetup docker.io e2fsprogs
 fuse-overlayfs g++ iproute2 jq kmod libcap2-bin libcmocka-dev mandoc openssl
 python3-docker sqlite3 thin-provisioning-tools umoci user-mode-linux valgrind
 xfsprogs"
