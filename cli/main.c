@@ -39,8 +39,10 @@ const struct cmd cmds[] = {
 	    "[-c CHANGE]... [-m TEXT] [--platform P] [--driver D] "
 	    "FILE|- [NAME[:TAG]]",
 	    "make an image of a root filesystem's tar" },
-	{ "export", cmd_export, "[-o FILE] [--driver D] IMAGE|NAME",
-	    "write the files of an image or a writable layer to a tar" },
+	{ "export", cmd_export,
+	    "[-o FILE] [--driver D] [--format tar|ext4|squashfs|erofs] "
+	    "[--size N] [--verity] [--json] IMAGE|NAME",
+	    "write the files of an image or a writable layer to a file" },
 	{ "images", cmd_images,
 	    "[-a] [-q] [--digests] [--no-trunc] [-f KEY=VALUE] "
 	    "[--format FORMAT] [--json] [NAME[:TAG]]",

@@ -38,15 +38,20 @@ clone_mount(const char *path, uint64_t attrs, int *ret_fd,
 }
 
 int
+tree_clone_mount(const char *path, int *ret_fd, struct imgd_error **err)
+{
+	return clone_mount(path,
+	    MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV |
+		MOUNT_ATTR_NOEXEC,
+	    ret_fd, err);
+}
+
+int
 tree_clone(const char *path, int *ret_fd, struct imgd_error **err)
 {
 	cleanup_close int tree_fd = -EBADF;
-	int fd, r;
+	int fd, r = tree_clone_mount(path, &tree_fd, err);
 
-	r = clone_mount(path,
-	    MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV |
-		MOUNT_ATTR_NOEXEC,
-	    &tree_fd, err);
 	if (r < 0)
 		return r;
 	/* open_tree gives a path-only descriptor. */

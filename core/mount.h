@@ -31,6 +31,10 @@ int mount_undo(struct engine *e, const char *typed, struct imgd_error **err);
  */
 int tree_clone(const char *path, int *ret_fd, struct imgd_error **err);
 
+/* The same as a mount that can be attached somewhere; it cannot be read from
+ * before that. */
+int tree_clone_mount(const char *path, int *ret_fd, struct imgd_error **err);
+
 /*
  * The like of a directory and of all that is mounted below it; where such a
  * copy cannot be had, the directory itself.
