@@ -45,8 +45,8 @@ struct cmd {
 
 extern const struct cmd cmds[]; /* ended by a NULL name */
 
-cmd_fn cmd_adopt, cmd_create, cmd_daemon, cmd_df, cmd_diff, cmd_driver,
-    cmd_events, cmd_export, cmd_fsck, cmd_help, cmd_history, cmd_images,
+cmd_fn cmd_adopt, cmd_bundle, cmd_commit, cmd_create, cmd_daemon, cmd_df,
+    cmd_diff, cmd_driver, cmd_events, cmd_export, cmd_fsck, cmd_help, cmd_history, cmd_images,
     cmd_import, cmd_info, cmd_inspect, cmd_jobs, cmd_load, cmd_login,
     cmd_logout, cmd_migrate, cmd_mount, cmd_prune, cmd_pull, cmd_push, cmd_rm,
     cmd_rmi, cmd_save, cmd_search, cmd_tag, cmd_umount, cmd_version;
@@ -58,6 +58,10 @@ int cli_read_config(const struct cli *cli, struct config *ret,
     struct imgd_error **err);
 
 /* ---- run.c ---- */
+
+/* Fail unless the store's engine, which mounts for us, is or will be in our
+ * mount namespace. */
+int cli_check_namespace(struct cli *cli, struct imgd_error **err);
 
 /* Run a job: in the engine of the store, or in the daemon that --host names.
  * See client_run(). */
@@ -101,6 +105,10 @@ int parse_options(struct cli *cli, int argc, char **argv,
  * list: ended by NULL.  *ret_json: malloc'ed; NULL if there are none.
  */
 int filters_from_options(const char *const *list, char **ret_json,
+    struct imgd_error **err);
+
+/* What such an option was given, one a line; *ret is malloc'ed. */
+int lines_from_options(const char *const *list, char **ret,
     struct imgd_error **err);
 
 /* "imgd: VERB: text" and the verb's usage on stderr; returns EXIT_USAGE. */

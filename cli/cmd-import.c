@@ -8,7 +8,6 @@
 
 #include "cli/cli.h"
 #include "lib/cleanup.h"
-#include "lib/strbuf.h"
 
 struct options {
 	const char *driver, *platform, *message;
@@ -42,21 +41,6 @@ import(struct cli *cli, const struct options *o, int fd, const char *name,
 	    progress, NULL, err);
 }
 
-/* All changes as lines; *ret is malloc'ed. */
-static int
-join_changes(const char *const *changes, char **ret, struct imgd_error **err)
-{
-	struct strbuf sb = STRBUF_INIT;
-
-	for (; *changes != NULL; changes++) {
-		strbuf_puts(&sb, *changes);
-		strbuf_putc(&sb, '\n');
-	}
-	*ret = strbuf_take(&sb);
-	return *ret != NULL ? 0
-			    : imgd_error_set(err, ENOMEM, "out of memory");
-}
-
 int
 cmd_import(struct cli *cli, int argc, char **argv)
 {
@@ -88,7 +72,7 @@ cmd_import(struct cli *cli, int argc, char **argv)
 		return usage_error(cli,
 		    "the tar is read from standard input, which is a terminal");
 	}
-	if (join_changes(changes, &joined, &err) < 0)
+	if (lines_from_options(changes, &joined, &err) < 0)
 		return report(cli, argv[1], err);
 	o.changes = joined;
 	if (import(cli, &o, fd, n > 1 ? argv[2] : NULL, &err) < 0)

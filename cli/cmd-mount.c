@@ -7,7 +7,6 @@
 #include <string.h>
 
 #include "cli/cli.h"
-#include "core/lock.h"
 #include "lib/cleanup-json.h"
 
 struct mount_list {
@@ -71,22 +70,6 @@ list_mounts(struct cli *cli, bool is_json)
 	return 0;
 }
 
-/* The engine mounts for us; it must be where we are.  Whether one runs is
- * not known here, so a stale lock file of this namespace does no harm. */
-static int
-check_namespace(struct cli *cli, struct imgd_error **err)
-{
-	cleanup_close int root_fd = -EBADF, lock_fd = -EBADF;
-	int r;
-
-	r = store_open_root(cli->root, /* is_readonly= */ false, &root_fd,
-	    err);
-	if (r >= 0)
-		r = lock_try(root_fd, &lock_fd, err);
-	/* Owned by nobody: the engine will be our own child. */
-	return r != 0 ? r : lock_check_mnt_ns(root_fd, err);
-}
-
 int
 cmd_mount(struct cli *cli, int argc, char **argv)
 {
@@ -126,7 +109,7 @@ cmd_mount(struct cli *cli, int argc, char **argv)
 
 		request.env = chosen;
 		request.n_env = 2;
-		if (check_namespace(cli, &err) < 0 ||
+		if (cli_check_namespace(cli, &err) < 0 ||
 		    cli_run(cli, &request, NULL, NULL,
 			&result, &err) < 0)
 			return report(cli, argv[1], err);
@@ -156,7 +139,7 @@ cmd_umount(struct cli *cli, int argc, char **argv)
 			.n_args = 1,
 		};
 
-		if (check_namespace(cli, &err) < 0 ||
+		if (cli_check_namespace(cli, &err) < 0 ||
 		    cli_run(cli, &request, NULL, NULL,
 			NULL, &err) < 0)
 			status = report(cli, argv[i], err);

@@ -39,8 +39,10 @@ const struct cmd cmds[] = {
 	    "[-c CHANGE]... [-m TEXT] [--platform P] [--driver D] "
 	    "FILE|- [NAME[:TAG]]",
 	    "make an image of a root filesystem's tar" },
-	{ "export", cmd_export, "[-o FILE] [--driver D] IMAGE|NAME",
-	    "write the files of an image or a writable layer to a tar" },
+	{ "export", cmd_export,
+	    "[-o FILE] [--driver D] [--format tar|ext4|squashfs|erofs] "
+	    "[--size N] [--verity] [--json] IMAGE|NAME",
+	    "write the files of an image or a writable layer to a file" },
 	{ "images", cmd_images,
 	    "[-a] [-q] [--digests] [--no-trunc] [-f KEY=VALUE] "
 	    "[--format FORMAT] [--json] [NAME[:TAG]]",
@@ -57,9 +59,16 @@ const struct cmd cmds[] = {
 	{ "mount", cmd_mount,
 	    "[--json] | [--driver D] [--block] IMAGE|NAME [TARGET]",
 	    "mount an image or a writable layer, or list mounts" },
+	{ "bundle", cmd_bundle,
+	    "[--driver D] [--name NAME] [-t] [--json] IMAGE DIR "
+	    "[COMMAND...] | --mount DIR... | --rm DIR...",
+	    "make a bundle that an OCI runtime runs" },
 	{ "umount", cmd_umount, "TARGET|IMAGE|NAME...", "undo a mount" },
 	{ "diff", cmd_diff, "[--json] NAME",
 	    "tell what was changed in a writable layer" },
+	{ "commit", cmd_commit,
+	    "[-a AUTHOR] [-c CHANGE]... [-m TEXT] NAME [IMAGE[:TAG]]",
+	    "make an image of a writable layer" },
 	{ "rm", cmd_rm, "NAME...", "remove writable layers" },
 	{ "migrate", cmd_migrate,
 	    "[--keep] [-q] [--json] --from D --to D --all|IMAGE...",

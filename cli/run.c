@@ -5,8 +5,25 @@
 #include <unistd.h>
 
 #include "cli/cli.h"
+#include "core/lock.h"
 #include "lib/cleanup-json.h"
 #include "server/client.h"
+
+/* Whether an engine runs is not known here, so a stale lock file of this
+ * namespace does no harm. */
+int
+cli_check_namespace(struct cli *cli, struct imgd_error **err)
+{
+	cleanup_close int root_fd = -EBADF, lock_fd = -EBADF;
+	int r;
+
+	r = store_open_root(cli->root, /* is_readonly= */ false, &root_fd,
+	    err);
+	if (r >= 0)
+		r = lock_try(root_fd, &lock_fd, err);
+	/* Owned by nobody: the engine will be our own child. */
+	return r != 0 ? r : lock_check_mnt_ns(root_fd, err);
+}
 
 int
 cli_run(struct cli *cli, const struct job_request *request,

@@ -149,6 +149,20 @@ parse_options(struct cli *cli, int argc, char **argv,
 }
 
 int
+lines_from_options(const char *const *list, char **ret, struct imgd_error **err)
+{
+	struct strbuf sb = STRBUF_INIT;
+
+	for (; *list != NULL; list++) {
+		strbuf_puts(&sb, *list);
+		strbuf_putc(&sb, '\n');
+	}
+	*ret = strbuf_take(&sb);
+	return *ret != NULL ? 0
+			    : imgd_error_set(err, ENOMEM, "out of memory");
+}
+
+int
 filters_from_options(const char *const *list, char **ret_json,
     struct imgd_error **err)
 {

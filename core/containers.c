@@ -53,21 +53,20 @@ read_quota(const struct job *job, uint64_t *ret, struct imgd_error **err)
 
 /* Find image, driver and top layer; from the row on nobody removes them. */
 static int
-plan_container(struct job *job, struct container_row *row,
-    struct imgd_error **err)
+plan_container(struct engine *e, const struct container_spec *spec,
+    struct container_row *row, struct imgd_error **err)
 {
 	cleanup(image_done) struct image img = { 0 };
 	cleanup(layer_row_done) struct layer_row top = { 0 };
 	cleanup_error struct imgd_error *why = NULL;
-	struct engine *e = job->engine;
 	char key[65];
 	int r;
 
-	r = store_find_image(e->store, job->args[1], &row->image, NULL, err);
+	row->quota_bytes = spec->quota_bytes;
+	r = store_find_image(e->store, spec->image, &row->image, NULL, err);
 	if (r >= 0)
-		r = store_image_driver(e->store, row->image,
-		    job_getenv(job, "driver"), IMGD_CAP_RW, &row->driver,
-		    err);
+		r = store_image_driver(e->store, row->image, spec->driver,
+		    IMGD_CAP_RW, &row->driver, err);
 	if (r >= 0)
 		r = tagstore_image(e->store->tags, row->image, &img, err);
 	if (r < 0)
@@ -82,8 +81,8 @@ plan_container(struct job *job, struct container_row *row,
 	if (r < 0)
 		return r;
 	row->key = strdup(key);
-	row->name = strdup(job->args[0]);
-	row->reference = strdup(job->args[1]);
+	row->name = strdup(spec->name);
+	row->reference = strdup(spec->image);
 	row->parent = take_ptr(&top.key);
 	if (row->key == NULL || row->name == NULL || row->reference == NULL)
 		return imgd_error_set(err, ENOMEM, "out of memory");
@@ -115,40 +114,66 @@ remove_data(struct engine *e, const char *driver_name, const char *key,
 }
 
 int
-job_create(struct job *job, struct imgd_error **err)
+container_begin(struct engine *e, const struct container_spec *spec,
+    struct container_row *ret, struct imgd_error **err)
 {
-	cleanup(container_row_done) struct container_row row = { 0 };
-	struct engine *e = job->engine;
 	struct driver *driver;
-	int r;
+	int r = check_name(spec->name, err);
 
-	r = check_name(job->args[0], err);
-	if (r >= 0)
-		r = read_quota(job, &row.quota_bytes, err);
 	if (r < 0)
 		return r;
 	pthread_mutex_lock(&e->plan_mutex);
-	r = plan_container(job, &row, err);
+	r = plan_container(e, spec, ret, err);
 	pthread_mutex_unlock(&e->plan_mutex);
 	if (r < 0)
 		return r;
-	r = store_driver(e->store, row.driver, &driver, err);
+	r = store_driver(e->store, ret->driver, &driver, err);
 	if (r >= 0)
-		r = driver_create_rw(driver, row.key, row.parent,
-		    row.quota_bytes, err);
-	if (r >= 0)
-		r = tagstore_container_ready(e->store->tags, row.key, err);
-	if (r < 0) {
-		cleanup_error struct imgd_error *why = NULL;
+		r = driver_create_rw(driver, ret->key, ret->parent,
+		    ret->quota_bytes, err);
+	if (r < 0)
+		container_undo(e, ret);
+	return r;
+}
 
-		if (remove_data(e, row.driver, row.key, &why) < 0)
-			log_warn("container %s: %s; removed later, ignoring",
-			    row.name, imgd_error_msg(why));
-		return r;
-	}
-	container_event(e, "create", &row);
-	strbuf_puts(&job->result, row.name);
-	return 0;
+int
+container_ready(struct engine *e, const struct container_row *row,
+    struct imgd_error **err)
+{
+	int r = tagstore_container_ready(e->store->tags, row->key, err);
+
+	if (r < 0)
+		container_undo(e, row);
+	else
+		container_event(e, "create", row);
+	return r;
+}
+
+void
+container_undo(struct engine *e, const struct container_row *row)
+{
+	cleanup_error struct imgd_error *why = NULL;
+
+	if (remove_data(e, row->driver, row->key, &why) < 0)
+		log_warn("container %s: %s; removed later, ignoring",
+		    row->name, imgd_error_msg(why));
+}
+
+int
+job_create(struct job *job, struct imgd_error **err)
+{
+	cleanup(container_row_done) struct container_row row = { 0 };
+	struct container_spec spec = { job->args[0], job->args[1],
+		job_getenv(job, "driver"), 0 };
+	int r = read_quota(job, &spec.quota_bytes, err);
+
+	if (r >= 0)
+		r = container_begin(job->engine, &spec, &row, err);
+	if (r >= 0)
+		r = container_ready(job->engine, &row, err);
+	if (r >= 0)
+		strbuf_puts(&job->result, row.name);
+	return r < 0 ? r : 0;
 }
 
 /* ---- rm ---- */
@@ -190,14 +215,13 @@ start_removal(struct engine *e, const char *name, struct container_row *row,
 }
 
 int
-job_rm(struct job *job, struct imgd_error **err)
+container_rm(struct engine *e, const char *name, struct imgd_error **err)
 {
 	cleanup(container_row_done) struct container_row row = { 0 };
-	struct engine *e = job->engine;
 	int r;
 
 	pthread_mutex_lock(&e->plan_mutex);
-	r = start_removal(e, job->args[0], &row, err);
+	r = start_removal(e, name, &row, err);
 	pthread_mutex_unlock(&e->plan_mutex);
 	if (r < 0)
 		return r;
@@ -209,6 +233,12 @@ job_rm(struct job *job, struct imgd_error **err)
 		return r;
 	container_event(e, "destroy", &row);
 	return engine_reap(e, err);
+}
+
+int
+job_rm(struct job *job, struct imgd_error **err)
+{
+	return container_rm(job->engine, job->args[0], err);
 }
 
 /* ---- diff ---- */

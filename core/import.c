@@ -7,22 +7,19 @@
 #include "config.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "core/config-change.h"
 #include "core/events.h"
 #include "core/job.h"
 #include "core/loader.h"
+#include "core/new-image.h"
 #include "core/protocol.h"
 #include "core/pull.h"
 #include "lib/cleanup-json.h"
-#include "lib/limits.h"
 #include "lib/strbuf.h"
 #include "registry/manifest.h"
-#include "registry/reference.h"
 
 /* What is imported; a pull's ctx. */
 struct origin {
@@ -62,22 +59,6 @@ text(const char *s)
 	return json_object_new_string(s);
 }
 
-/* Now, as Docker writes times. */
-static struct json_object *
-now(void)
-{
-	char day[32], whole[64];
-	struct timespec ts;
-	struct tm tm;
-
-	(void)clock_gettime(CLOCK_REALTIME, &ts);
-	if (gmtime_r(&ts.tv_sec, &tm) == NULL ||
-	    strftime(day, sizeof(day), "%Y-%m-%dT%H:%M:%S", &tm) == 0)
-		return text("0001-01-01T00:00:00Z");
-	(void)snprintf(whole, sizeof(whole), "%s.%09ldZ", day, ts.tv_nsec);
-	return text(whole);
-}
-
 static int
 make_config(struct pull *p, char **ret, struct imgd_error **err)
 {
@@ -86,7 +67,7 @@ make_config(struct pull *p, char **ret, struct imgd_error **err)
 	struct json_object *rootfs = json_object_new_object();
 	struct json_object *entry = json_object_new_object();
 	struct json_object *diff_ids = json_object_new_array();
-	struct json_object *created = now();
+	struct json_object *created = new_image_time();
 	const struct origin *o = p->ctx;
 
 	json_object_object_add(root, "architecture", text(o->platform.arch));
@@ -127,37 +108,19 @@ static const struct pull_source import_source = {
 /* ---- what was asked ---- */
 
 static int
-parse_name(const char *typed, struct reference *ret, struct imgd_error **err)
-{
-	int r = reference_parse(typed, REFERENCE_DEFAULT_TAG, ret, err);
-
-	if (r < 0)
-		return r;
-	if (ret->digest != NULL)
-		r = imgd_error_set(err, EINVAL,
-		    "cannot import digest reference");
-	else if (strcmp(ret->path, "library/sha256") == 0)
-		r = imgd_error_set(err, EINVAL,
-		    "%s: a repository named sha256 would read as an image id",
-		    typed);
-	return r;
-}
-
-static int
 fill_origin(struct job *job, struct origin *o, struct imgd_error **err)
 {
 	struct config_change change = { .has_cmd = false };
 	const char *platform = job_getenv(job, "platform");
-	const char *message = job_getenv(job, "message");
-	const char *changes = job_getenv(job, "changes");
-	int r = 0;
+	const char *changes = job_getenv(job, "changes"), *message;
+	int r = new_image_text(job, "message", &message, err);
 
+	if (r < 0)
+		return r;
 	o->config = change.config = json_object_new_object();
 	o->message = strdup(message != NULL ? message : "Imported from -");
 	if (o->config == NULL || o->message == NULL)
 		return imgd_error_set(err, ENOMEM, "out of memory");
-	if (!str_is_utf8(o->message, strlen(o->message)))
-		return imgd_error_set(err, EINVAL, "the message is no UTF-8");
 	platform_host(&o->platform);
 	if (platform == NULL)
 		/* The CPU's level is nothing that the files ask for. */
@@ -202,24 +165,11 @@ new_pull(struct job *job, struct pull **ret, struct imgd_error **err)
 	return 0;
 }
 
-static void
-report(struct job *job, const char *id)
-{
-	struct strbuf sb = STRBUF_INIT;
-
-	image_event(job->engine, "import", id, id, id);
-	strbuf_printf(&sb, "{\"status\":\"%s\"}", id);
-	if (!sb.is_failed)
-		job_output(job, sb.data);
-	strbuf_done(&sb);
-	strbuf_printf(&job->result, "{\"Id\":\"%s\"}", id);
-}
-
 int
 job_import(struct job *job, struct imgd_error **err)
 {
 	cleanup(reference_done) struct reference ref = REFERENCE_INIT;
-	cleanup_free char *name = NULL, *shown = NULL;
+	cleanup_free char *name = NULL;
 	struct pull *p;
 	int r;
 
@@ -229,14 +179,10 @@ job_import(struct job *job, struct imgd_error **err)
 		    job->args[0]);
 	if (job->n_fds != 1)
 		return imgd_error_set(err, EINVAL, "no archive was passed");
-	if (job->n_args > 1 && job->args[1][0] != '\0') {
-		r = parse_name(job->args[1], &ref, err);
-		if (r < 0)
-			return r;
-		name = reference_name(&ref);
-		if (name == NULL)
-			return imgd_error_set(err, ENOMEM, "out of memory");
-	}
+	r = new_image_name("import", job->n_args > 1 ? job->args[1] : NULL,
+	    &ref, &name, err);
+	if (r < 0)
+		return r;
 	/* As docker: nothing is shown but the image's id. */
 	r = job_setenv(job, "quiet", "1", err);
 	if (r >= 0)
@@ -252,11 +198,9 @@ job_import(struct job *job, struct imgd_error **err)
 	r = pull_run(job, p, &p, err);
 	if (r < 0)
 		return r;
-	report(job, p->image.id);
-	shown = name != NULL ? reference_familiar(&ref) : NULL;
-	if (shown != NULL)
-		image_event(job->engine, "tag", p->image.id, shown,
-		    p->image.id);
+	image_event(job->engine, "import", p->image.id, p->image.id,
+	    p->image.id);
+	new_image_report(job, p->image.id, name != NULL ? &ref : NULL);
 	image_event(job->engine, "import", p->image.id, p->image.id,
 	    p->image.id);
 	pull_unref(p);

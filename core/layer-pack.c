@@ -38,13 +38,40 @@ hear(int sock, uint32_t type, struct message *m, struct imgd_error **err)
 	return 0;
 }
 
-/* recipe_fd: -EBADF for the tree as it is, which has no diff_id. */
+/* What a packer is to do, and what came of it. */
+struct order {
+	uint32_t type; /* PACK_START, PACK_TREE, PACK_CHANGES */
+	int in_fd;     /* recipe or list; borrowed; not for PACK_TREE */
+	int out_fd;    /* borrowed */
+	char diff_id[DIGEST_STR_SIZE]; /* of PACK_START; else "" */
+	uint64_t tar_bytes;            /* of PACK_CHANGES */
+};
+
 static int
-run_packer(int sock, int tree_fd, int recipe_fd, int out_fd,
-    char ret_diff_id[DIGEST_STR_SIZE], struct imgd_error **err)
+take_result(struct order *o, struct message *m, struct imgd_error **err)
+{
+	const char *diff_id = "";
+	int r;
+
+	if (o->type == PACK_CHANGES)
+		o->tar_bytes = message_get_u64(m);
+	else
+		diff_id = message_get_str(m);
+	r = message_end(m, err);
+	if (r < 0)
+		return r;
+	if (o->type == PACK_START ? !digest_is_valid(diff_id)
+				  : *diff_id != '\0')
+		return imgd_error_set(err, IMGD_E_PROTOCOL,
+		    "packer: malformed digest");
+	(void)snprintf(o->diff_id, sizeof(o->diff_id), "%s", diff_id);
+	return 0;
+}
+
+static int
+run_packer(int sock, int tree_fd, struct order *o, struct imgd_error **err)
 {
 	cleanup(message_done) struct message m;
-	const char *diff_id;
 	int r;
 
 	message_init(&m, 0);
@@ -54,56 +81,35 @@ run_packer(int sock, int tree_fd, int recipe_fd, int out_fd,
 	message_done(&m);
 	if (r < 0)
 		return r;
-	message_init(&m, recipe_fd >= 0 ? PACK_START : PACK_TREE);
+	message_init(&m, o->type);
 	message_put_fd(&m, tree_fd);
-	if (recipe_fd >= 0)
-		message_put_fd(&m, recipe_fd);
-	message_put_fd(&m, out_fd);
+	if (o->in_fd >= 0)
+		message_put_fd(&m, o->in_fd);
+	message_put_fd(&m, o->out_fd);
 	r = message_send(sock, &m, err);
 	if (r >= 0)
-		r = hear(sock, PACK_DONE, &m, err);
-	if (r < 0)
-		return r;
-	diff_id = message_get_str(&m);
-	r = message_end(&m, err);
-	if (r < 0)
-		return r;
-	if (recipe_fd < 0 ? *diff_id != '\0' : !digest_is_valid(diff_id))
-		return imgd_error_set(err, IMGD_E_PROTOCOL,
-		    "packer: malformed digest");
-	(void)snprintf(ret_diff_id, DIGEST_STR_SIZE, "%s", diff_id);
-	return 0;
+		r = hear(sock,
+		    o->type == PACK_CHANGES ? PACK_CHANGES_DONE : PACK_DONE,
+		    &m, err);
+	return r < 0 ? r : take_result(o, &m, err);
 }
 
 static int
-pack(struct engine *e, struct driver *d, const char *key, bool is_tree,
-    int out_fd, char ret_diff_id[DIGEST_STR_SIZE], struct imgd_error **err)
+pack(struct engine *e, struct driver *d, const char *key, struct order *o,
+    struct imgd_error **err)
 {
-	cleanup_close int recipe_fd = -EBADF, tree_fd = -EBADF;
-	cleanup_close int null_fd = -EBADF, sock = -EBADF;
+	cleanup_close int tree_fd = -EBADF, sock = -EBADF;
 	cleanup_free char *path = NULL;
-	int pidfd = -EBADF, r = 0;
+	int pidfd = -EBADF, r;
 
-	if (out_fd < 0) {
-		null_fd = open("/dev/null", O_WRONLY | O_CLOEXEC);
-		if (null_fd < 0)
-			return imgd_error_set(err, errno, "/dev/null: %s",
-			    strerror(errno));
-		out_fd = null_fd;
-	}
-	if (!is_tree)
-		r = store_open_recipe(e->store, key, O_RDONLY, &recipe_fd,
-		    err);
-	if (r >= 0)
-		r = driver_get(d, key, IMGD_GET_TREE, &path, err);
+	r = driver_get(d, key, IMGD_GET_TREE, &path, err);
 	if (r < 0)
 		return r;
 	r = tree_clone(path, &tree_fd, err);
 	if (r >= 0)
 		r = engine_spawn(e, SPAWN_PACKER, &sock, &pidfd, err);
 	if (r >= 0)
-		r = run_packer(sock, tree_fd, recipe_fd, out_fd, ret_diff_id,
-		    err);
+		r = run_packer(sock, tree_fd, o, err);
 	close_fd(&sock);
 	/* Its clone of the mount must be gone before the put. */
 	worker_end(&pidfd);
@@ -119,8 +125,36 @@ int
 layer_pack(struct engine *e, struct driver *d, const char *key, int out_fd,
     char ret_diff_id[DIGEST_STR_SIZE], struct imgd_error **err)
 {
-	return pack(e, d, key, /* is_tree= */ false, out_fd, ret_diff_id,
-	    err);
+	cleanup_close int recipe_fd = -EBADF, null_fd = -EBADF;
+	struct order o = { .type = PACK_START, .out_fd = out_fd };
+	int r;
+
+	if (out_fd < 0) {
+		o.out_fd = null_fd = open("/dev/null", O_WRONLY | O_CLOEXEC);
+		if (null_fd < 0)
+			return imgd_error_set(err, errno, "/dev/null: %s",
+			    strerror(errno));
+	}
+	r = store_open_recipe(e->store, key, O_RDONLY, &recipe_fd, err);
+	o.in_fd = recipe_fd;
+	if (r >= 0)
+		r = pack(e, d, key, &o, err);
+	if (r >= 0)
+		memcpy(ret_diff_id, o.diff_id, DIGEST_STR_SIZE);
+	return r;
+}
+
+int
+layer_pack_changes(struct engine *e, struct driver *d, const char *key,
+    int list_fd, int out_fd, uint64_t *ret_bytes, struct imgd_error **err)
+{
+	struct order o = { .type = PACK_CHANGES, .in_fd = list_fd,
+		.out_fd = out_fd };
+	int r = pack(e, d, key, &o, err);
+
+	if (r >= 0)
+		*ret_bytes = o.tar_bytes;
+	return r;
 }
 
 /* ---- beside the caller ---- */
@@ -129,9 +163,13 @@ static void *
 pack_thread(void *arg)
 {
 	struct packing *k = arg;
+	struct order o = { .type = PACK_TREE, .in_fd = -EBADF,
+		.out_fd = k->out_fd };
 
-	k->result = pack(k->engine, k->driver, k->key, k->is_tree, k->out_fd,
-	    k->diff_id, &k->error);
+	k->result = k->is_tree
+	    ? pack(k->engine, k->driver, k->key, &o, &k->error)
+	    : layer_pack(k->engine, k->driver, k->key, k->out_fd, k->diff_id,
+		  &k->error);
 	close_fd(&k->out_fd);
 	return NULL;
 }

@@ -20,6 +20,15 @@
 int layer_pack(struct engine *e, struct driver *d, const char *key,
     int out_fd, char ret_diff_id[DIGEST_STR_SIZE], struct imgd_error **err);
 
+/*
+ * Let a packer write the tar of a layer of what changed in key's tree.
+ *
+ * list_fd: the changes, as tar_changes() takes them; out_fd: where it goes.
+ * Both are borrowed.
+ */
+int layer_pack_changes(struct engine *e, struct driver *d, const char *key,
+    int list_fd, int out_fd, uint64_t *ret_bytes, struct imgd_error **err);
+
 /* A packer at work beside the caller, who reads what it writes. */
 struct packing {
 	struct engine *engine;

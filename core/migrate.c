@@ -7,15 +7,14 @@
 #include "config.h"
 
 #include <errno.h>
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "core/images.h"
+#include "core/inner-source.h"
 #include "core/job.h"
 #include "core/layer-pack.h"
 #include "core/protocol.h"
-#include "core/pull.h"
 #include "lib/cleanup.h"
 #include "lib/message.h"
 #include "lib/strbuf.h"
@@ -23,17 +22,12 @@
 
 /* What is migrated; a pull's ctx. */
 struct origin {
+	struct inner_source source; /* the first: it is cast back */
 	struct engine *engine;
 	struct driver *from;
 	struct image image;
 	char (*keys)[65]; /* of its layers in from */
 	uint64_t *tar_bytes;
-
-	/* once it runs */
-	int sock; /* the pull has the other end */
-	pthread_mutex_t send_mutex;
-	pthread_t thread; /* takes orders */
-	bool has_thread;
 };
 
 static void
@@ -43,135 +37,41 @@ origin_free(void *ctx)
 
 	if (o == NULL)
 		return;
+	inner_source_done(&o->source);
 	image_done(&o->image);
 	free(o->keys);
 	free(o->tar_bytes);
-	close_fd(&o->sock);
-	(void)pthread_mutex_destroy(&o->send_mutex);
 	free(o);
 }
 
 static int
-tell(struct origin *o, struct message *m, struct imgd_error **err)
+write_layer(struct inner_source *s, uint32_t layer, int out_fd,
+    uint64_t *ret_bytes, struct imgd_error **err)
 {
-	int r;
-
-	pthread_mutex_lock(&o->send_mutex);
-	r = message_send(o->sock, m, err);
-	pthread_mutex_unlock(&o->send_mutex);
-	return r;
-}
-
-/* ---- layers ---- */
-
-/* One layer on its way; each has a thread, since a layer that waits for its
- * parent must not hold up the parent. */
-struct passage {
-	struct passage *next;
-	struct origin *origin;
-	pthread_t thread;
-	uint32_t layer;
-	int out_fd;
-};
-
-static void *
-pass_layer(void *arg)
-{
-	cleanup_error struct imgd_error *err = NULL;
-	struct passage *g = arg;
-	struct origin *o = g->origin;
+	struct origin *o = (struct origin *)s;
 	char diff_id[DIGEST_STR_SIZE];
-	struct message m;
 	int r;
 
-	r = layer_pack(o->engine, o->from, o->keys[g->layer], g->out_fd,
-	    diff_id, &err);
+	if (layer >= o->image.n_layers)
+		return imgd_error_set(err, IMGD_E_PROTOCOL,
+		    "there is no such layer");
+	r = layer_pack(o->engine, o->from, o->keys[layer], out_fd, diff_id,
+	    err);
+	if (r < 0)
+		return r;
 	/* Here already, so that the message names the damaged copy. */
-	if (r >= 0 &&
-	    strcmp(diff_id, o->image.layers[g->layer].diff_id) != 0)
-		r = imgd_error_set(&err, EUCLEAN,
+	if (strcmp(diff_id, o->image.layers[layer].diff_id) != 0)
+		return imgd_error_set(err, EUCLEAN,
 		    "its copy in %s does not have its diff_id (run fsck)",
 		    driver_name(o->from));
-	message_init(&m, r < 0 ? PULLER_LAYER_FAILED : PULLER_LAYER_DONE);
-	message_put_u32(&m, g->layer);
-	if (r < 0) {
-		message_put_error(&m, err);
-	} else {
-		message_put_u64(&m, o->tar_bytes[g->layer]);
-		message_put_u64(&m, o->tar_bytes[g->layer]);
-	}
-	(void)tell(o, &m, NULL);
-	close_fd(&g->out_fd);
-	return NULL;
-}
-
-static int
-take_order(struct origin *o, struct message *m, struct passage **ret,
-    struct imgd_error **err)
-{
-	struct passage *g = calloc(1, sizeof(*g));
-	pthread_attr_t attr;
-	uint32_t i, n_urls;
-	int r;
-
-	if (g == NULL)
-		return imgd_error_set(err, ENOMEM, "out of memory");
-	g->origin = o;
-	g->layer = message_get_u32(m);
-	(void)message_get_str(m);
-	(void)message_get_u64(m);
-	(void)message_get_str(m);
-	n_urls = message_get_u32(m);
-	for (i = 0; i < n_urls && !m->is_bad; i++)
-		(void)message_get_str(m);
-	g->out_fd = message_get_fd(m);
-	/* No file: there is no blob to keep. */
-	if (message_get_u32(m) != 0)
-		m->is_bad = true;
-	r = message_end(m, err);
-	if (r >= 0) {
-		(void)pthread_attr_init(&attr);
-		(void)pthread_attr_setstacksize(&attr, ENGINE_THREAD_STACK);
-		r = pthread_create(&g->thread, &attr, pass_layer, g);
-		(void)pthread_attr_destroy(&attr);
-		if (r != 0)
-			r = imgd_error_set(err, r, "thread: %s", strerror(r));
-	}
-	if (r < 0) {
-		close_fd(&g->out_fd);
-		free(g);
-		return r;
-	}
-	*ret = g;
+	*ret_bytes = o->tar_bytes[layer];
 	return 0;
 }
 
 static int
-serve(struct origin *o, struct passage **all, struct imgd_error **err)
+send_documents(struct inner_source *s, struct imgd_error **err)
 {
-	for (;;) {
-		cleanup(message_done) struct message m;
-		struct passage *g = NULL;
-		int r;
-
-		message_init(&m, 0);
-		r = message_recv(o->sock, PROTOCOL_MAX_BYTES, &m, err);
-		if (r <= 0)
-			return r;
-		if (m.type != PULLER_FETCH)
-			return imgd_error_set(err, IMGD_E_PROTOCOL,
-			    "unexpected message %u", (unsigned int)m.type);
-		r = take_order(o, &m, &g, err);
-		if (r < 0)
-			return r;
-		g->next = *all;
-		*all = g;
-	}
-}
-
-static int
-send_documents(struct origin *o, struct imgd_error **err)
-{
+	struct origin *o = (struct origin *)s;
 	struct message m;
 	size_t i;
 	int r;
@@ -181,67 +81,23 @@ send_documents(struct origin *o, struct imgd_error **err)
 	message_put_str(&m, "");
 	message_put_str(&m, o->image.id);
 	message_put_bytes(&m, o->image.config, o->image.config_len);
-	r = tell(o, &m, err);
+	r = inner_source_send(s, &m, err);
 	if (r < 0)
 		return r;
 	message_init(&m, PULLER_SIZES);
 	message_put_u32(&m, (uint32_t)o->image.n_layers);
 	for (i = 0; i < o->image.n_layers; i++)
 		message_put_u64(&m, o->tar_bytes[i]);
-	r = tell(o, &m, err);
-	if (r < 0)
-		return r;
-	message_init(&m, PULLER_RESOLVED);
-	message_put_str(&m, "");
-	return tell(o, &m, err);
-}
-
-static void *
-origin_thread(void *arg)
-{
-	cleanup_error struct imgd_error *err = NULL;
-	struct passage *all = NULL, *next;
-	struct origin *o = arg;
-	struct message m;
-	int r;
-
-	r = send_documents(o, &err);
-	if (r >= 0)
-		r = serve(o, &all, &err);
-	if (r < 0) {
-		message_init(&m, PULLER_FAILED);
-		message_put_error(&m, err);
-		(void)tell(o, &m, NULL);
-	}
-	/* A pull that is given up kills its unpackers, so no packer blocks. */
-	for (; all != NULL; all = next) {
-		next = all->next;
-		(void)pthread_join(all->thread, NULL);
-		free(all);
-	}
-	return NULL;
+	r = inner_source_send(s, &m, err);
+	return r < 0 ? r : inner_source_resolved(s, err);
 }
 
 static int
 start_origin(struct pull *p, struct imgd_error **err)
 {
 	struct origin *o = p->ctx;
-	pthread_attr_t attr;
-	int pair[2], r;
 
-	r = message_pair(pair, PROTOCOL_TIMEOUT_S, err);
-	if (r < 0)
-		return r;
-	p->source_sock = pair[0];
-	o->sock = pair[1];
-	(void)pthread_attr_init(&attr);
-	(void)pthread_attr_setstacksize(&attr, ENGINE_THREAD_STACK);
-	r = pthread_create(&o->thread, &attr, origin_thread, o);
-	(void)pthread_attr_destroy(&attr);
-	if (r != 0)
-		return imgd_error_set(err, r, "thread: %s", strerror(r));
-	o->has_thread = true;
-	return 0;
+	return inner_source_start(&o->source, p, err);
 }
 
 static void
@@ -249,9 +105,7 @@ end_origin(struct pull *p)
 {
 	struct origin *o = p->ctx;
 
-	if (o->has_thread)
-		(void)pthread_join(o->thread, NULL);
-	o->has_thread = false;
+	inner_source_end(&o->source);
 }
 
 static const struct pull_source migrate_source = {
@@ -309,8 +163,9 @@ copy_image(struct job *job, const char *id, struct driver *from,
 		return imgd_error_set(err, ENOMEM, "out of memory");
 	o->engine = job->engine;
 	o->from = from;
-	o->sock = -EBADF;
-	(void)pthread_mutex_init(&o->send_mutex, NULL);
+	o->source.tell = send_documents;
+	o->source.write_layer = write_layer;
+	inner_source_init(&o->source);
 	r = load_origin(o, id, err);
 	if (r < 0) {
 		origin_free(o);

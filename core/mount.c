@@ -38,15 +38,20 @@ clone_mount(const char *path, uint64_t attrs, int *ret_fd,
 }
 
 int
+tree_clone_mount(const char *path, int *ret_fd, struct imgd_error **err)
+{
+	return clone_mount(path,
+	    MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV |
+		MOUNT_ATTR_NOEXEC,
+	    ret_fd, err);
+}
+
+int
 tree_clone(const char *path, int *ret_fd, struct imgd_error **err)
 {
 	cleanup_close int tree_fd = -EBADF;
-	int fd, r;
+	int fd, r = tree_clone_mount(path, &tree_fd, err);
 
-	r = clone_mount(path,
-	    MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV |
-		MOUNT_ATTR_NOEXEC,
-	    &tree_fd, err);
 	if (r < 0)
 		return r;
 	/* open_tree gives a path-only descriptor. */
@@ -144,6 +149,7 @@ struct mount_plan {
 	char *image, *key, *driver; /* what */
 	char *target, *boot;
 	const char *kind; /* MOUNT_KIND_* */
+	const char *reference; /* what was asked for; borrowed */
 	bool is_own;      /* target is below ROOT/mnt */
 };
 
@@ -241,7 +247,7 @@ plan_target(struct job *job, struct mount_plan *p, struct imgd_error **err)
 
 /* Record the mount: from then on nobody removes the layer. */
 static int
-add_row(struct job *job, struct mount_plan *p, struct imgd_error **err)
+add_row(struct engine *e, struct mount_plan *p, struct imgd_error **err)
 {
 	struct mount_row row;
 	char ns[64];
@@ -255,11 +261,11 @@ add_row(struct job *job, struct mount_plan *p, struct imgd_error **err)
 		.image = p->image,
 		.key = p->key,
 		.driver = p->driver,
-		.reference = job->args[0],
+		.reference = (char *)(uintptr_t)p->reference,
 		.boot_id = p->boot,
 		.mnt_ns = (char *)(uintptr_t)lock_mnt_ns(ns),
 	};
-	return tagstore_mount_add(job->engine->store->tags, &row, err);
+	return tagstore_mount_add(e->store->tags, &row, err);
 }
 
 /* Hand out the device.  Its name is only known when it is there, so that the
@@ -278,7 +284,7 @@ hand_out_device(struct job *job, struct mount_plan *p,
 		    err);
 	if (r < 0)
 		return r;
-	r = add_row(job, p, &why);
+	r = add_row(job->engine, p, &why);
 	if (r >= 0)
 		return 0;
 	(void)driver_put(driver, p->key, IMGD_GET_BLOCK, NULL);
@@ -287,11 +293,22 @@ hand_out_device(struct job *job, struct mount_plan *p,
 				  imgd_error_msg(why));
 }
 
+static int
+claim_target(struct engine *e, struct mount_plan *p, struct imgd_error **err)
+{
+	cleanup_error struct imgd_error *why = NULL;
+	int r = add_row(e, p, &why);
+
+	if (r == -EEXIST)
+		return imgd_error_set(err, EEXIST, "%s: already mounted",
+		    p->target);
+	return r < 0 ? imgd_error_set(err, -r, "%s", imgd_error_msg(why)) : 0;
+}
+
 /* All that must not be overtaken by a removal. */
 static int
 plan_mount(struct job *job, struct mount_plan *p, struct imgd_error **err)
 {
-	cleanup_error struct imgd_error *why = NULL;
 	int r = plan_container(job, p, err);
 
 	if (r == 0)
@@ -301,13 +318,7 @@ plan_mount(struct job *job, struct mount_plan *p, struct imgd_error **err)
 	if (strcmp(p->kind, MOUNT_KIND_BLOCK) == 0)
 		return hand_out_device(job, p, err);
 	r = plan_target(job, p, err);
-	if (r < 0)
-		return r;
-	r = add_row(job, p, &why);
-	if (r == -EEXIST)
-		return imgd_error_set(err, EEXIST, "%s: already mounted",
-		    p->target);
-	return r < 0 ? imgd_error_set(err, -r, "%s", imgd_error_msg(why)) : 0;
+	return r < 0 ? r : claim_target(job->engine, p, err);
 }
 
 static int
@@ -345,32 +356,67 @@ event(struct engine *e, const char *action, const char *kind,
 	    is_rw ? key : image, labels, attributes, 3);
 }
 
+/* Its row is there; without the mount, it goes. */
+static int
+carry_out(struct engine *e, const struct mount_plan *p,
+    struct imgd_error **err)
+{
+	int r = strcmp(p->kind, MOUNT_KIND_BLOCK) != 0 ? mount_tree(e, p, err)
+						       : 0;
+
+	if (r < 0) {
+		(void)tagstore_mount_gone(e->store->tags, p->target, NULL);
+		if (p->is_own)
+			(void)rmdir(p->target);
+		return r;
+	}
+	event(e, "mount", p->kind, p->image, p->key, p->reference, p->driver,
+	    p->target);
+	return 0;
+}
+
 int
 job_mount(struct job *job, struct imgd_error **err)
 {
-	cleanup(mount_plan_done) struct mount_plan p = { 0 };
+	cleanup(mount_plan_done) struct mount_plan p = { .reference =
+							     job->args[0] };
 	struct engine *e = job->engine;
 	int r;
 
 	pthread_mutex_lock(&e->plan_mutex);
 	r = plan_mount(job, &p, err);
 	pthread_mutex_unlock(&e->plan_mutex);
-	if (r < 0)
-		return r;
-	if (strcmp(p.kind, MOUNT_KIND_BLOCK) != 0) {
-		r = mount_tree(e, &p, err);
-		if (r < 0) {
-			(void)tagstore_mount_gone(e->store->tags, p.target,
-			    NULL);
-			if (p.is_own)
-				(void)rmdir(p.target);
-			return r;
-		}
-	}
-	event(e, "mount", p.kind, p.image, p.key, job->args[0], p.driver,
-	    p.target);
-	strbuf_puts(&job->result, p.target);
-	return 0;
+	if (r >= 0)
+		r = carry_out(e, &p, err);
+	if (r >= 0)
+		strbuf_puts(&job->result, p.target);
+	return r;
+}
+
+int
+mount_container(struct engine *e, const struct container_row *row,
+    const char *target, struct imgd_error **err)
+{
+	cleanup(mount_plan_done) struct mount_plan p = {
+		.image = strdup(row->image),
+		.key = strdup(row->key),
+		.driver = strdup(row->driver),
+		.target = strdup(target),
+		.kind = MOUNT_KIND_RW,
+		.reference = row->name,
+	};
+	cleanup(container_row_done) struct container_row now = { 0 };
+	int r;
+
+	if (p.image == NULL || p.key == NULL || p.driver == NULL ||
+	    p.target == NULL)
+		return imgd_error_set(err, ENOMEM, "out of memory");
+	pthread_mutex_lock(&e->plan_mutex);
+	r = tagstore_container(e->store->tags, row->name, &now, err);
+	if (r >= 0)
+		r = claim_target(e, &p, err);
+	pthread_mutex_unlock(&e->plan_mutex);
+	return r < 0 ? r : carry_out(e, &p, err);
 }
 
 /* ---- umount ---- */
@@ -493,13 +539,12 @@ undo_mount(struct engine *e, const struct mount_row *row,
 }
 
 int
-job_umount(struct job *job, struct imgd_error **err)
+mount_undo(struct engine *e, const char *typed, struct imgd_error **err)
 {
 	struct mount_search s = { .n_found = 0 };
-	struct engine *e = job->engine;
 	int r;
 
-	r = find_mount(e, job->args[0], &s, err);
+	r = find_mount(e, typed, &s, err);
 	if (r >= 0)
 		r = undo_mount(e, &s.row, err);
 	if (r >= 0) {
@@ -512,6 +557,12 @@ job_umount(struct job *job, struct imgd_error **err)
 		    s.row.reference, s.row.driver, s.row.target);
 	mount_row_done(&s.row);
 	return r < 0 ? r : engine_reap(e, err);
+}
+
+int
+job_umount(struct job *job, struct imgd_error **err)
+{
+	return mount_undo(job->engine, job->args[0], err);
 }
 
 /* ---- recovery ---- */

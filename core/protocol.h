@@ -207,6 +207,17 @@ enum {
 /* The archive is a tar of a root filesystem: one layer, as a legacy image. */
 #define LOADER_IMPORT 3u
 
+/* ---- engine and maker ---- */
+enum {
+	/* engine, first: str format, bytes what UUID and salt are made of, u64
+	 * time, u64 size (0: as needed), u32 whether a hash tree follows; fds:
+	 * the tree as a mount, an empty file */
+	MAKER_START = 480,
+	/* maker: u64 bytes, str UUID, str root hash, u64 hash offset; else
+	 * WORKER_FAILED */
+	MAKER_DONE
+};
+
 /* ---- engine and unpacker ---- */
 enum {
 	/* worker, first */
@@ -233,7 +244,12 @@ enum {
 	PACK_DONE,
 	/* engine: fds: tree, output; no layer, but the tree as it is.  Done
 	 * with a PACK_DONE whose diff_id is "" */
-	PACK_TREE
+	PACK_TREE,
+	/* engine: fds: tree, list of changes (lib/tar.h), output: the layer
+	 * that they make */
+	PACK_CHANGES,
+	/* packer, after that: u64 tar bytes */
+	PACK_CHANGES_DONE
 };
 
 #endif

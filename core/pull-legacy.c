@@ -289,9 +289,16 @@ recognise(struct pull *p, size_t i, struct imgd_error **err)
 {
 	struct pull_layer *l = &p->layers[i];
 	struct descriptor *blob = &p->legacy->rows[i].blob;
+	const struct image_layer *known = pull_known_layer(p, i);
 	uint64_t bytes = 0;
 	char diff_id[DIGEST_STR_SIZE];
 
+	if (known != NULL) {
+		(void)snprintf(l->diff_id, sizeof(l->diff_id), "%s",
+		    known->diff_id);
+		return digest_chain(parent_chain(p, i), l->diff_id,
+		    l->chain_id, err);
+	}
 	if (!p->legacy->is_schema1)
 		return remembered(p, i, err);
 	if (tagstore_blob(p->engine->store->tags, p->registry, blob->digest,

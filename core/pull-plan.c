@@ -229,6 +229,8 @@ int
 pull_add_image_layer(struct pull *p, const struct pull_layer *l,
     struct imgd_error **err)
 {
+	const struct image_layer *known = pull_known_layer(p,
+	    (size_t)(l - p->layers));
 	struct image_layer *il = &p->image.layers[p->image.n_layers++];
 	/* Nobody has checked that a tar came from the blob. */
 	bool has_blob = l->blob != NULL && l->blob->digest[0] != '\0' &&
@@ -236,9 +238,15 @@ pull_add_image_layer(struct pull *p, const struct pull_layer *l,
 
 	il->diff_id = strdup(l->diff_id);
 	il->chain_id = strdup(l->chain_id);
-	il->blob_digest = strdup(has_blob ? l->blob->digest : "");
-	il->media_type = strdup(has_blob ? l->blob->media_type : "");
-	il->size_bytes = has_blob ? l->blob->size_bytes : 0;
+	il->blob_digest = strdup(has_blob ? l->blob->digest
+	    : known != NULL		  ? known->blob_digest
+					  : "");
+	il->media_type = strdup(has_blob ? l->blob->media_type
+	    : known != NULL		 ? known->media_type
+					 : "");
+	il->size_bytes = has_blob ? l->blob->size_bytes
+	    : known != NULL	  ? known->size_bytes
+				  : 0;
 	if (il->diff_id == NULL || il->chain_id == NULL ||
 	    il->blob_digest == NULL || il->media_type == NULL)
 		return imgd_error_set(err, ENOMEM, "out of memory");

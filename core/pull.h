@@ -114,6 +114,10 @@ struct pull_source {
 
 	/* It is known what is pulled; NULL: nothing to say. */
 	void (*resolved)(struct pull *p);
+	/* A legacy image's layer that its source knows by its digests; NULL:
+	 * this one it does not, or none. */
+	const struct image_layer *(*known_layer)(const struct pull *p,
+	    size_t index);
 	/* Make the config of a legacy image when its layers are known; NULL:
 	 * the source is asked.  *ret is malloc'ed. */
 	int (*make_config)(struct pull *p, char **ret,
@@ -201,6 +205,14 @@ int pull_take_config(struct pull *p, const char *digest, const void *data,
 /* Add l to the image's rows. */
 int pull_add_image_layer(struct pull *p, const struct pull_layer *l,
     struct imgd_error **err);
+/* What the source knows of the layer; NULL: nothing. */
+static inline const struct image_layer *
+pull_known_layer(const struct pull *p, size_t index)
+{
+	return p->source->known_layer != NULL
+	    ? p->source->known_layer(p, index)
+	    : NULL;
+}
 /* The layer of that chain in flight, or NULL; engine.mutex is held. */
 struct flight *pull_find_flight(struct engine *e, struct driver *d,
     const char *chain_id);

@@ -92,6 +92,7 @@ static const struct role {
 	{ ROLE_PULLER, "puller", true },
 	{ ROLE_ADOPTER, "adopter", false },
 	{ ROLE_LOADER, "loader", false },
+	{ ROLE_MAKER, "maker", false },
 	/* udev would not find the mounter's semaphores in a namespace. */
 	{ ROLE_MOUNTER, "mounter", true },
 	{ NULL, NULL, false },

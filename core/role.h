@@ -14,6 +14,7 @@
 #define ROLE_ADOPTER "imgd-adopter"
 #define ROLE_MOUNTER "imgd-mounter"
 #define ROLE_LOADER  "imgd-loader"
+#define ROLE_MAKER   "imgd-maker"
 
 /* The exported symbol of a worker module: serves sock until its work is done;
  * returns the process's exit status. */

@@ -190,6 +190,27 @@ pack_tree(struct worker *w, struct message *start, struct imgd_error **err)
 }
 
 static int
+pack_changes(struct worker *w, struct message *start, struct imgd_error **err)
+{
+	struct imgd_sink sink = { sizeof(sink), w, write_tar };
+	int tree_fd = message_get_fd(start);
+	int list_fd = message_get_fd(start);
+	uint64_t bytes = 0;
+	struct message m;
+	int r;
+
+	w->out_fd = message_get_fd(start);
+	r = message_end(start, err);
+	if (r >= 0)
+		r = tar_changes(tree_fd, list_fd, &sink, &bytes, err);
+	if (r < 0)
+		return r;
+	message_init(&m, PACK_CHANGES_DONE);
+	message_put_u64(&m, bytes);
+	return message_send(w->sock, &m, err);
+}
+
+static int
 work(struct worker *w, unsigned int what, struct imgd_error **err)
 {
 	cleanup(message_done) struct message m;
@@ -207,6 +228,8 @@ work(struct worker *w, unsigned int what, struct imgd_error **err)
 		return pack(w, &m, err);
 	if (what == SPAWN_PACKER && m.type == PACK_TREE)
 		return pack_tree(w, &m, err);
+	if (what == SPAWN_PACKER && m.type == PACK_CHANGES)
+		return pack_changes(w, &m, err);
 	return imgd_error_set(err, IMGD_E_PROTOCOL, "unexpected message %u",
 	    (unsigned int)m.type);
 }

@@ -79,6 +79,24 @@ beneath_open_in_root(int root_fd, const char *path)
 }
 
 int
+beneath_read_in_root(int root_fd, const char *path, size_t max,
+    char **ret_data, struct imgd_error **err)
+{
+	const struct open_how how = {
+		.flags = (uint64_t)(READ_FLAGS & ~O_NOFOLLOW),
+		.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_XDEV |
+		    RESOLVE_NO_MAGICLINKS,
+	};
+	cleanup_close int fd = (int)syscall(SYS_openat2, root_fd, path, &how,
+	    sizeof(how));
+
+	if (fd < 0)
+		return imgd_error_set(err, errno, "%s: %s", path,
+		    strerror(errno));
+	return fs_read_fd(fd, path, max, ret_data, /* ret_len= */ NULL, err);
+}
+
+int
 beneath_read(int dir_fd, const char *path, size_t max, char **ret_data,
     size_t *ret_len, struct imgd_error **err)
 {

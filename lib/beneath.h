@@ -19,6 +19,12 @@ int beneath_open(int dir_fd, const char *path, int flags);
  */
 int beneath_open_in_root(int root_fd, const char *path);
 
+/* Read a whole regular file of at most max bytes, as one who has the tree that
+ * root_fd is open on as root: links stay inside, also the last component.
+ * *ret_data is malloc'ed and ends with a NUL. */
+int beneath_read_in_root(int root_fd, const char *path, size_t max,
+    char **ret_data, struct imgd_error **err);
+
 /* Read a whole regular file of at most max bytes; as fs_read_file, but path
  * may have several components. */
 int beneath_read(int dir_fd, const char *path, size_t max, char **ret_data,

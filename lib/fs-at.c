@@ -166,18 +166,15 @@ fs_remove_tree(int dir_fd, const char *name, struct imgd_error **err)
 }
 
 int
-fs_read_file(int dir_fd, const char *name, size_t max, char **ret_data,
+fs_read_fd(int fd, const char *name, size_t max, char **ret_data,
     size_t *ret_len, struct imgd_error **err)
 {
-	cleanup_close int fd = openat(dir_fd, name,
-	    O_RDONLY | (dir_fd == AT_FDCWD ? 0 : O_NOFOLLOW) | O_CLOEXEC |
-		O_NONBLOCK);
 	struct strbuf sb = STRBUF_INIT;
 	char buf[4096];
 	struct stat st;
 	ssize_t n;
 
-	if (fd < 0 || fstat(fd, &st) < 0)
+	if (fstat(fd, &st) < 0)
 		return imgd_error_set(err, errno, "%s: %s", name,
 		    strerror(errno));
 	if (!S_ISREG(st.st_mode))
@@ -206,6 +203,20 @@ fs_read_file(int dir_fd, const char *name, size_t max, char **ret_data,
 	if (*ret_data == NULL)
 		return imgd_error_set(err, ENOMEM, "%s: out of memory", name);
 	return 0;
+}
+
+int
+fs_read_file(int dir_fd, const char *name, size_t max, char **ret_data,
+    size_t *ret_len, struct imgd_error **err)
+{
+	cleanup_close int fd = openat(dir_fd, name,
+	    O_RDONLY | (dir_fd == AT_FDCWD ? 0 : O_NOFOLLOW) | O_CLOEXEC |
+		O_NONBLOCK);
+
+	if (fd < 0)
+		return imgd_error_set(err, errno, "%s: %s", name,
+		    strerror(errno));
+	return fs_read_fd(fd, name, max, ret_data, ret_len, err);
 }
 
 int

@@ -34,6 +34,11 @@ int fs_remove_tree(int dir_fd, const char *name, struct imgd_error **err);
 int fs_read_file(int dir_fd, const char *name, size_t max, char **ret_data,
     size_t *ret_len, struct imgd_error **err);
 
+/* The same with a file that is open, from where it stands; name is for
+ * messages. */
+int fs_read_fd(int fd, const char *name, size_t max, char **ret_data,
+    size_t *ret_len, struct imgd_error **err);
+
 /* Write all of len bytes to fd, retrying short writes and EINTR. */
 int fs_write_all(int fd, const void *data, size_t len,
     struct imgd_error **err);

@@ -61,6 +61,13 @@
 /* Names of containers. */
 #define LIMIT_CONTAINER_NAME_BYTES 128
 
+/* What says that a directory is a bundle of ours. */
+#define LIMIT_BUNDLE_BYTES (64u << 10)
+
+/* An image's own users, for those who run it. */
+#define LIMIT_PASSWD_BYTES (1u << 20) /* /etc/passwd, /etc/group */
+#define LIMIT_USER_GROUPS  64
+
 /* Callers of the API. */
 #define LIMIT_FILTERS_BYTES (32u << 10) /* a filters parameter */
 

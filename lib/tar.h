@@ -3,7 +3,8 @@
  *
  * tar_unpack reads a layer's tar, writes its entries below one directory
  * descriptor and makes the layer's *recipe*: what is needed besides the
- * tree to give the very same tar back.  tar_pack is the reverse.
+ * tree to give the very same tar back.  tar_pack is the reverse.  tar_export
+ * and tar_changes make tars that nobody has made before.
  * Both treat all their input as hostile.
  *
  * Memory: about 2 MiB, and at most 16 bytes for each entry; more only while
@@ -91,10 +92,28 @@ int tar_pack(int tree_fd, int recipe_fd, struct imgd_sink *sink,
 /*
  * Write the tar of a whole tree to sink: pax, names sorted, the root as "./".
  *
- * Not for layers: nothing in it says what is gone from below.  Sockets, and
- * attributes of what is neither file nor directory, are left out.
+ * Not for layers: nothing in it says what is gone from below.  Sockets are left
+ * out.
  * May raise this process's limit of open files: there is one for each level.
  */
 int tar_export(int tree_fd, struct imgd_sink *sink, struct imgd_error **err);
+
+/* What stands before a path in a list of changes, which a NUL ends. */
+#define TAR_CHANGE_THERE 'T' /* added or changed */
+#define TAR_CHANGE_GONE  'G'
+
+/*
+ * Write the tar of a layer that makes a tree of what it was: the things that
+ * changed in it, and whiteouts for what is gone.
+ *
+ * tree_fd: what it is now, read-only.
+ * list_fd: a file, read from its beginning: for each change a TAR_CHANGE_*, the
+ * path with a slash before it, a NUL; directories before what is in them.
+ * What is not there any more by now is left out, and so are sockets.
+ * ret_bytes: how long the tar is.
+ * -EINVAL for a name that would be a whiteout; -IMGD_E_LIMIT.
+ */
+int tar_changes(int tree_fd, int list_fd, struct imgd_sink *sink,
+    uint64_t *ret_bytes, struct imgd_error **err);
 
 #endif

@@ -14,6 +14,7 @@
 #include <json-c/json.h>
 
 #include "imgd/error.h"
+#include "lib/cleanup-json.h"
 
 /* Scan and parse a JSON object; free with json_object_put(). */
 int json_get_root(const void *data, size_t len, struct json_object **ret,
@@ -21,11 +22,6 @@ int json_get_root(const void *data, size_t len, struct json_object **ret,
 /* Likewise an array. */
 int json_get_root_array(const void *data, size_t len, struct json_object **ret,
     struct imgd_error **err);
-static inline void
-json_putp(struct json_object **o)
-{
-	json_object_put(*o);
-}
 
 /* Borrowed from o; no string with a NUL inside is let through. */
 int json_get_str(struct json_object *o, const char *key, const char **ret,

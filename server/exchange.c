@@ -282,6 +282,7 @@ succeed_locked(struct exchange *x, struct job *job)
 		answer_locked(x, 200, JSON_TYPE);
 		break;
 	case ANSWER_RESULT:
+	case ANSWER_MADE:
 		if (x->convert != NULL) {
 			x->convert(x, result, &x->out);
 		} else {
@@ -290,7 +291,7 @@ succeed_locked(struct exchange *x, struct job *job)
 			job->result = (struct strbuf)STRBUF_INIT;
 		}
 		strbuf_putc(&x->out, '\n');
-		answer_locked(x, 200,
+		answer_locked(x, x->kind == ANSWER_MADE ? 201 : 200,
 		    x->result_type != NULL ? x->result_type : JSON_TYPE);
 		break;
 	case ANSWER_CREATED:

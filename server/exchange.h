@@ -24,6 +24,7 @@ enum answer_kind {
 	ANSWER_STREAM, /* the output, as it comes; a failure is a part of it */
 	ANSWER_LIST,   /* the output's objects as one array */
 	ANSWER_RESULT, /* the result, a JSON text */
+	ANSWER_MADE,   /* likewise, with 201 */
 	ANSWER_JOB,    /* ANSWER_STREAM, and the result as its last object */
 	ANSWER_CREATED, /* 201, nothing more */
 	ANSWER_EMPTY,  /* 204 */

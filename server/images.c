@@ -94,6 +94,33 @@ join_name(const char *name, const char *tag, char **ret, bool *ret_all,
 	return 0;
 }
 
+/* For a job that makes an image: its name, and the changes to its config. */
+static int
+add_new_image(struct exchange *x, struct imgd_error **err)
+{
+	const char *repository = request_get(&x->request, "repo");
+	cleanup_free char *name = NULL, *changes = NULL;
+	struct strbuf sb = STRBUF_INIT;
+	bool is_all;
+	size_t i;
+	int r = 0;
+
+	for (i = 0; i < x->request.n_items; i++)
+		if (strcmp(x->request.items[i].key, "changes") == 0) {
+			strbuf_puts(&sb, x->request.items[i].value);
+			strbuf_putc(&sb, '\n');
+		}
+	changes = strbuf_take(&sb);
+	if (changes == NULL)
+		return no_memory(err);
+	if (repository != NULL)
+		r = join_name(repository, request_get(&x->request, "tag"),
+		    &name, &is_all, err);
+	if (r >= 0 && name != NULL)
+		r = job_add_arg(x->job, name, err);
+	return r < 0 ? r : job_setenv(x->job, "changes", changes, err);
+}
+
 /* ---- create: pull and import ---- */
 
 static int
@@ -123,33 +150,10 @@ import(struct exchange *x, const char *source, struct imgd_error **err)
 {
 	static const char *const keys[] = { "message", "platform", "driver",
 		NULL };
-	const char *repository = request_get(&x->request, "repo");
-	cleanup_free char *name = NULL, *changes = NULL;
-	struct strbuf sb = STRBUF_INIT;
-	bool is_all;
-	size_t i;
-	int r = 0;
+	int r = make_job(x, "import", ANSWER_STREAM, source, keys, err);
 
-	if (repository != NULL)
-		r = join_name(repository, request_get(&x->request, "tag"),
-		    &name, &is_all, err);
 	if (r >= 0)
-		r = make_job(x, "import", ANSWER_STREAM, source, keys, err);
-	if (r >= 0 && name != NULL)
-		r = job_add_arg(x->job, name, err);
-	for (i = 0; r >= 0 && i < x->request.n_items; i++)
-		if (strcmp(x->request.items[i].key, "changes") == 0) {
-			strbuf_puts(&sb, x->request.items[i].value);
-			strbuf_putc(&sb, '\n');
-		}
-	if (r < 0) {
-		strbuf_done(&sb);
-		return r;
-	}
-	changes = strbuf_take(&sb);
-	if (changes == NULL)
-		return no_memory(err);
-	r = job_setenv(x->job, "changes", changes, err);
+		r = add_new_image(x, err);
 	return r < 0 ? r : exchange_run(x, err);
 }
 
@@ -165,6 +169,43 @@ route_images_create(struct exchange *x, struct imgd_error **err)
 		return imgd_error_set(err, EINVAL,
 		    "neither fromImage nor fromSrc is given");
 	return import(x, source, err);
+}
+
+/* ---- commit ---- */
+
+/* Whether the body is more than the "null" that clients send who have nothing
+ * to say. */
+static bool
+has_config(const struct exchange *x)
+{
+	const char *s = x->body.data;
+	size_t n = s != NULL ? strlen(s) : 0;
+
+	while (n > 0 && strchr(" \t\r\n", s[n - 1]) != NULL)
+		n--;
+	return n > 0 && !(n == 4 && strncmp(s, "null", n) == 0) &&
+	    !(n == 2 && strncmp(s, "{}", n) == 0);
+}
+
+int
+route_commit(struct exchange *x, struct imgd_error **err)
+{
+	static const char *const keys[] = { "author", NULL };
+	const char *container = request_get(&x->request, "container");
+	int r;
+
+	if (container == NULL)
+		return imgd_error_set(err, EINVAL, "no container is given");
+	if (has_config(x))
+		return imgd_error_set(err, EINVAL,
+		    "a config in the body is not supported: use changes");
+	r = make_job(x, "commit", ANSWER_MADE, container, keys, err);
+	if (r >= 0)
+		r = job_setenv(x->job, "message",
+		    request_get(&x->request, "comment"), err);
+	if (r >= 0)
+		r = add_new_image(x, err);
+	return r < 0 ? r : exchange_run(x, err);
 }
 
 /* ---- lists ---- */

@@ -24,6 +24,7 @@ const struct route routes[] = {
 	{ "POST", "/images/*/tag", route_image_tag, BODY_NONE },
 	{ "POST", "/images/*/push", route_image_push, BODY_NONE },
 	{ "DELETE", "/images/*", route_image_delete, BODY_NONE },
+	{ "POST", "/commit", route_commit, BODY_SMALL },
 	{ "GET", "/distribution/*/json", route_distribution, BODY_NONE },
 
 	{ "POST", "/imgd/jobs", route_job, BODY_SMALL },
@@ -45,7 +46,6 @@ const struct route routes[] = {
 	{ "GET", "/plugins/*/json", route_no_object, BODY_NONE },
 	{ "*", "/containers/*", route_not_ours, BODY_NONE },
 	{ "POST", "/build", route_not_ours, BODY_NONE },
-	{ "POST", "/commit", route_not_ours, BODY_NONE },
 	{ "*", "/networks/*", route_not_ours, BODY_NONE },
 	{ "*", "/volumes/*", route_not_ours, BODY_NONE },
 	{ "*", "/plugins/*", route_not_ours, BODY_NONE },

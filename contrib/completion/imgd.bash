@@ -16,6 +16,10 @@ _imgd_images() {
 	    grep -v '<none>'
 }
 
+_imgd_containers() {
+	"$@" create 2>/dev/null | awk 'NR > 1 { print $1 }'
+}
+
 _imgd_values() { # PROGRAM OPTION
 	case $2 in
 	--driver | --from | --to)
@@ -59,9 +63,16 @@ _imgd() {
 			case $verb in
 			help) words=$(_imgd_verbs "$program") ;;
 			driver) words='ls info test' ;;
-			inspect | history | tag | rmi | create | mount | push | \
-			    pull | save | migrate | export)
+			bundle | inspect | history | tag | rmi | create | push | \
+			    pull | save | migrate)
 				words=$(_imgd_images "${store[@]}")
+				;;
+			mount | umount | export)
+				words="$(_imgd_images "${store[@]}")
+				    $(_imgd_containers "${store[@]}")"
+				;;
+			diff | rm | commit)
+				words=$(_imgd_containers "${store[@]}")
 				;;
 			esac
 		fi

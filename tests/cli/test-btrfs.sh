@@ -33,8 +33,8 @@ trap 'exit 1' HUP INT TERM
 TMPDIR=$top
 IMGD_TEST_DRIVERS=btrfs
 export TMPDIR IMGD_TEST_DRIVERS
-for script in test-pull-trees test-pull-awkward test-containers test-diff \
-    test-mount; do
+for script in test-pull-trees test-pull-awkward test-containers test-commit \
+    test-diff test-mount; do
 	sh "$srcdir/tests/cli/$script.sh" >"$out" 2>/dev/null
 	subtest $script $? <"$out"
 done

@@ -50,6 +50,22 @@ container() {
 }
 ok "a writable layer" container
 imgd rm work
+odd_attributes() {
+	imgd create odd real:1 && imgd mount odd "$dir/mnt" >/dev/null ||
+	    return 1
+	ln -s nowhere "$dir/mnt/sym" && mknod "$dir/mnt/null" c 1 3 &&
+	    mkfifo "$dir/mnt/fifo" &&
+	    setfattr -h -n trusted.l -v link "$dir/mnt/sym" &&
+	    setfattr -n trusted.d -v device "$dir/mnt/null" &&
+	    setfattr -n trusted.f -v fifo "$dir/mnt/fifo" &&
+	    imgd umount "$dir/mnt" && tree odd >"$dir/odd" || return 1
+	imgd export -o "$dir/odd.tar" odd &&
+	    imgd import --driver="$driver" "$dir/odd.tar" odd:1 &&
+	    grep trusted.l "$dir/odd" && tree odd:1 | diff "$dir/odd" -
+}
+ok "attributes of links, devices and fifos" odd_attributes
+imgd rm odd
+imgd rmi odd:1
 refused "an image that is not there" "[Nn]o such image: nothing" \
     imgd export nothing
 kept() {

@@ -103,7 +103,8 @@ snapshot() {
 	find "$root" -not -name '*.db' -not -name '*.db-*' \
 	    -not -name '*lock' -not -name sock \
 	    \( -type d -printf '%P/\n' -o -printf '%P %y %s\n' \) | sort
-	imgd images --no-trunc --digests
+	imgd images --no-trunc --format \
+	    '{{.Repository}} {{.Tag}} {{.Digest}} {{.ID}} {{.Size}} {{.Driver}}'
 	[ ! -e "$root/imgd.db" ] || sql 'SELECT COUNT(*) FROM pulls;
 	    SELECT key, state FROM layers ORDER BY key'
 	grep -F " $dir" /proc/self/mountinfo

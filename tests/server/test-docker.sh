@@ -157,6 +157,22 @@ imported() {
 }
 ok "import" imported
 
+committed() {
+	imgd create box ubuntu:14.04 && imgd mount box "$dir/box" || return 1
+	echo new >"$dir/box/new"
+	imgd umount "$dir/box"
+	docker commit -a me -m words -c 'CMD ["/bin/true"]' box made:3 \
+	    >"$dir/shown" || return 1
+	cat "$dir/shown"
+	[ "$(docker inspect -f '{{.Id}} {{.Comment}} {{.Author}} {{.Config.Cmd}}' \
+	    made:3)" = "$(cat "$dir/shown") words me [/bin/true]" ] &&
+	    imgd rm box && docker rmi made:3
+}
+mkdir "$dir/box"
+ok "commit" committed
+ok "commit of nothing" fails 1 'no such container: nobody' \
+    docker commit nobody made:3
+
 pushed() {
 	docker tag ubuntu:14.04 "$here/my/copy:1" &&
 	    docker push "$here/my/copy:1" >"$dir/shown" || return 1
