@@ -127,7 +127,6 @@ maker_root_enter(struct maker *mk, struct imgd_error **err)
 
 /* ---- programs ---- */
 
-/* Of all rights only that to read what is closed to others. */
 static int
 drop_rights(void)
 {
@@ -158,6 +157,12 @@ mount_proc(void)
 {
 	return mount("proc", "/proc", "proc",
 	    MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC, "subset=pid");
+}
+
+int
+maker_drop_rights(struct imgd_error **err)
+{
+	return drop_rights() < 0 ? fail("drop rights", err) : 0;
 }
 
 static void
