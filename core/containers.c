@@ -129,6 +129,8 @@ job_create(struct job *job, struct imgd_error **err)
 		return r;
 	pthread_mutex_lock(&e->plan_mutex);
 	r = plan_container(job, &row, err);
+	if (r >= 0)
+		store_note_use(e->store, row.image);
 	pthread_mutex_unlock(&e->plan_mutex);
 	if (r < 0)
 		return r;

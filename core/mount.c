@@ -354,6 +354,8 @@ job_mount(struct job *job, struct imgd_error **err)
 
 	pthread_mutex_lock(&e->plan_mutex);
 	r = plan_mount(job, &p, err);
+	if (r >= 0)
+		store_note_use(e->store, p.image);
 	pthread_mutex_unlock(&e->plan_mutex);
 	if (r < 0)
 		return r;

@@ -11,6 +11,7 @@
 #include "tagstore/layers.h"
 #include "tagstore/sql.h"
 #include "tagstore/tagstore.h"
+#include "tagstore/uses.h"
 
 #define cleanup_stmt cleanup(sql_resetp)
 
@@ -403,6 +404,8 @@ publish(struct tagstore *ts, const struct publication *p,
 	if (r >= 0)
 		r = p->is_copy ? check_image(ts, p->image->id, err)
 			       : publish_image(ts, p, err);
+	if (r >= 0 && !p->is_copy)
+		r = uses_note(ts, p->image->id, err);
 	if (r >= 0)
 		r = sql_run(ts, err,
 		    "INSERT OR IGNORE INTO image_drivers(image, driver)"

@@ -124,6 +124,13 @@ static const char *const schema_migrations[] = {
 	"  prefix_digest TEXT NOT NULL, used_at INTEGER NOT NULL,"
 	"  PRIMARY KEY(registry, repository, diff_id, format)"
 	") WITHOUT ROWID;",
+
+	/* When images were used last, in ms since the epoch: beside their
+	 * rows, which are large. */
+	"CREATE TABLE image_uses("
+	"  image TEXT PRIMARY KEY REFERENCES images(id) ON DELETE CASCADE,"
+	"  used_at INTEGER NOT NULL"
+	") WITHOUT ROWID;",
 };
 
 #define SCHEMA_VERSION \

@@ -10,7 +10,7 @@
 
 #include "imgd/error.h"
 
-#define SQL_CACHE 96
+#define SQL_CACHE 160
 
 struct sql_cached {
 	const char *text; /* a literal: compared by address */
@@ -22,6 +22,7 @@ struct tagstore {
 	pthread_mutex_t mutex;
 	struct sql_cached cache[SQL_CACHE];
 	size_t n_cached;
+	int n_lazy_changes; /* rows written without a sync */
 };
 
 /* Turn SQLite's current error into one of ours. */

@@ -163,6 +163,12 @@ tagstore_close(struct tagstore *ts)
 		return;
 	for (i = 0; i < ts->n_cached; i++)
 		(void)sqlite3_finalize(ts->cache[i].stmt);
+	/* A checkpoint would sync what is not worth it: the log stays, and the
+	 * next one to write takes it in. */
+	if (ts->n_lazy_changes > 0 &&
+	    sqlite3_total_changes(ts->db) == ts->n_lazy_changes)
+		(void)sqlite3_db_config(ts->db,
+		    SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
 	(void)sqlite3_close(ts->db);
 	(void)pthread_mutex_destroy(&ts->mutex);
 	free(ts);
