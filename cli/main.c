@@ -73,6 +73,10 @@ const struct cmd cmds[] = {
 	    "tell what takes space" },
 	{ "prune", cmd_prune, "[-a] [-f] [--filter KEY=VALUE] [--json]",
 	    "remove images that nobody uses" },
+	{ "gc", cmd_gc,
+	    "[--max-size SIZE] [--min-free SIZE] [--keep-last N] "
+	    "[--keep-since DURATION] [--dry-run] [--json]",
+	    "remove images that were not used for long" },
 	{ "jobs", cmd_jobs, "[--json] | cancel ID",
 	    "list what the engine is at, or cancel it" },
 	{ "events", cmd_events,

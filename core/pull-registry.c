@@ -57,6 +57,14 @@ start_puller(struct pull *p, struct imgd_error **err)
 	return message_send(p->source_sock, &m, err);
 }
 
+static void
+forget(struct pull *p)
+{
+	struct request *q = p->ctx;
+
+	q->params.known_digest[0] = '\0'; /* it is the pull's, too */
+}
+
 /* Before that, a failure is all that a caller should hear of. */
 static void
 say_pulling(struct pull *p)
@@ -74,6 +82,7 @@ static const struct pull_source registry_source = {
 	.fetched = "Download complete",
 	.done = "Pull complete",
 	.may_be_legacy = true,
+	.forget = forget,
 	.resolved = say_pulling,
 	.start = start_puller,
 	.ctx_free = request_free,

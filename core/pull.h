@@ -112,6 +112,9 @@ struct pull_source {
 	bool is_copy;
 	bool keeps_names; /* names that are there stay what they are */
 
+	/* Ask anew, as if the name had never meant anything; NULL: it is never
+	 * told what the name meant. */
+	void (*forget)(struct pull *p);
 	/* It is known what is pulled; NULL: nothing to say. */
 	void (*resolved)(struct pull *p);
 	/* Make the config of a legacy image when its layers are known; NULL:
@@ -310,6 +313,11 @@ int pull_run(struct job *job, struct pull *p, struct pull **ret,
 
 /* One of the pull's holders lets go. */
 void pull_unref(struct pull *p);
+
+/* Whether a pull in flight is of that image, or of a name that it has: 1, or
+ * 0. */
+int pull_wants_image(struct engine *e, const char *image,
+    struct imgd_error **err);
 
 /* Start its source, and end it. */
 int pull_start_source(struct pull *p, struct imgd_error **err);
