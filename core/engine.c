@@ -250,11 +250,23 @@ main_loop(struct engine *e)
 /* ---- removal ---- */
 
 struct dying {
-	struct strbuf keys;    /* 65 bytes each */
-	struct strbuf drivers; /* 64 bytes each */
+	struct strbuf keys;     /* 65 bytes each */
+	struct strbuf drivers;  /* 64 bytes each */
+	struct strbuf replaced; /* one byte each: layer_row.is_replaced */
 };
 
 #define DRIVER_NAME_SIZE 64
+
+/* Whether anything of the driver is handed out: it may be what a layer held
+ * before its repair, or lie on that. */
+static bool
+may_be_mounted(struct engine *e, const char *name)
+{
+	struct driver *d;
+
+	return store_driver(e->store, name, &d, NULL) < 0 ||
+	    driver_has_users(d);
+}
 
 static int
 note_dying(void *ctx, const struct layer_row *row)
@@ -265,6 +277,7 @@ note_dying(void *ctx, const struct layer_row *row)
 	(void)snprintf(name, sizeof(name), "%s", row->driver);
 	if (strlen(row->key) != 64)
 		return 0;
+	strbuf_putc(&d->replaced, row->is_replaced ? '1' : '0');
 	strbuf_append(&d->keys, row->key, 65);
 	strbuf_append(&d->drivers, name, sizeof(name));
 	return 0;
@@ -299,20 +312,23 @@ remove_all(struct engine *e, const char *state,
     int (*row_gone)(struct tagstore *, const char *, struct imgd_error **),
     struct imgd_error **err)
 {
-	struct dying d = { STRBUF_INIT, STRBUF_INIT };
+	struct dying d = { STRBUF_INIT, STRBUF_INIT, STRBUF_INIT };
 	size_t i, n;
 	int r;
 
 	r = tagstore_layers(e->store->tags, NULL, state, note_dying, &d, err);
-	n = r < 0 || d.keys.is_failed || d.drivers.is_failed
+	n = r < 0 || d.keys.is_failed || d.drivers.is_failed ||
+		d.replaced.is_failed
 	    ? 0
 	    : d.keys.len / 65;
 	for (i = 0; i < n; i++) {
 		cleanup_error struct imgd_error *why = NULL;
 		const char *key = d.keys.data + i * 65;
+		const char *driver = d.drivers.data + i * DRIVER_NAME_SIZE;
 
-		if (engine_remove_layer(e,
-			d.drivers.data + i * DRIVER_NAME_SIZE, key, &why) < 0 ||
+		if (d.replaced.data[i] == '1' && may_be_mounted(e, driver))
+			continue;
+		if (engine_remove_layer(e, driver, key, &why) < 0 ||
 		    (row_gone != NULL &&
 			row_gone(e->store->tags, key, &why) < 0))
 			log_warn("%s; removed later, ignoring",
@@ -320,6 +336,7 @@ remove_all(struct engine *e, const char *state,
 	}
 	strbuf_done(&d.keys);
 	strbuf_done(&d.drivers);
+	strbuf_done(&d.replaced);
 	return r;
 }
 

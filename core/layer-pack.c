@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "core/layer-damage.h"
 #include "core/layer-pack.h"
 #include "core/mount.h"
 #include "core/protocol.h"
@@ -75,12 +76,23 @@ run_packer(int sock, int tree_fd, int recipe_fd, int out_fd,
 	return 0;
 }
 
+/* What was read of the layer is not what it should be, perhaps. */
+static int
+damaged(struct engine *e, const char *key, int r, const struct imgd_error *why,
+    struct imgd_error **err)
+{
+	if (layer_code_is_damage(r))
+		layer_note_damage(e, key, imgd_error_msg(why));
+	return imgd_error_set(err, -r, "%s", imgd_error_msg(why));
+}
+
 static int
 pack(struct engine *e, struct driver *d, const char *key, bool is_tree,
     int out_fd, char ret_diff_id[DIGEST_STR_SIZE], struct imgd_error **err)
 {
 	cleanup_close int recipe_fd = -EBADF, tree_fd = -EBADF;
 	cleanup_close int null_fd = -EBADF, sock = -EBADF;
+	cleanup_error struct imgd_error *why = NULL;
 	cleanup_free char *path = NULL;
 	int pidfd = -EBADF, r = 0;
 
@@ -93,24 +105,29 @@ pack(struct engine *e, struct driver *d, const char *key, bool is_tree,
 	}
 	if (!is_tree)
 		r = store_open_recipe(e->store, key, O_RDONLY, &recipe_fd,
-		    err);
-	if (r >= 0)
-		r = driver_get(d, key, IMGD_GET_TREE, &path, err);
+		    &why);
 	if (r < 0)
-		return r;
-	r = tree_clone(path, &tree_fd, err);
+		return damaged(e, key, r, why, err);
+	r = driver_get(d, key, IMGD_GET_TREE, &path, &why);
+	if (r < 0) {
+		layer_note_unreadable(e, d, key, r, imgd_error_msg(why));
+		return imgd_error_set(err, -r, "%s", imgd_error_msg(why));
+	}
+	r = tree_clone(path, &tree_fd, &why);
 	if (r >= 0)
-		r = engine_spawn(e, SPAWN_PACKER, &sock, &pidfd, err);
+		r = engine_spawn(e, SPAWN_PACKER, &sock, &pidfd, &why);
 	if (r >= 0)
 		r = run_packer(sock, tree_fd, recipe_fd, out_fd, ret_diff_id,
-		    err);
+		    &why);
 	close_fd(&sock);
 	/* Its clone of the mount must be gone before the put. */
 	worker_end(&pidfd);
 	close_fd(&tree_fd);
 	if (r < 0) {
 		(void)driver_put(d, key, IMGD_GET_TREE, NULL);
-		return r;
+		return is_tree
+		    ? imgd_error_set(err, -r, "%s", imgd_error_msg(why))
+		    : damaged(e, key, r, why, err);
 	}
 	return driver_put(d, key, IMGD_GET_TREE, err);
 }
@@ -130,8 +147,8 @@ pack_thread(void *arg)
 {
 	struct packing *k = arg;
 
-	k->result = pack(k->engine, k->driver, k->key, k->is_tree, k->out_fd,
-	    k->diff_id, &k->error);
+	k->result = pack(k->engine, k->driver, k->key, k->is_tree,
+	    k->out_fd, k->diff_id, &k->error);
 	close_fd(&k->out_fd);
 	return NULL;
 }

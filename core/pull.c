@@ -268,7 +268,10 @@ run(struct pull *p, struct imgd_error **err)
 	p->has_rows = false;
 	pull_release_flights(p, /* is_published= */ true);
 	pull_drop_spools(p);
-	gc_after_pull(p->engine);
+	if (p->has_repaired)
+		(void)engine_reap(p->engine, NULL);
+	if (p->repair_key[0] == '\0')
+		gc_after_pull(p->engine);
 	return 0;
 }
 
@@ -287,14 +290,15 @@ remove_own_data(struct pull *p)
 		struct pull_layer *l = &p->layers[i - 1];
 		bool is_own;
 
-		if (l->flight == NULL || l->state == LAYER_FOREIGN)
+		if (l->flight == NULL || l->state == LAYER_FOREIGN ||
+		    (l->is_repair && l->fresh_key[0] == '\0'))
 			continue;
 		pthread_mutex_lock(&e->mutex);
 		is_own = l->flight->n_refs == 1;
 		pthread_mutex_unlock(&e->mutex);
 		if (is_own)
 			(void)engine_remove_layer(e, driver_name(p->driver),
-			    l->key, NULL);
+			    layer_made_key(l), NULL);
 	}
 }
 
@@ -342,6 +346,7 @@ pull_free(struct pull *p)
 	free(p->progress);
 	free(p->layers);
 	free(p->sizes);
+	free(p->difference);
 	legacy_free(p->legacy);
 	image_done(&p->image);
 	manifest_free(p->manifest);

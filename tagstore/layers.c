@@ -49,7 +49,9 @@ mount_row_done(struct mount_row *row)
 
 /* Copy the current row of "SELECT " LAYER_COLUMNS. */
 #define LAYER_COLUMNS \
-	"key, driver, chain_id, diff_id, parent, state, size, tar_bytes"
+	"key, driver, chain_id, diff_id, parent, state, size, tar_bytes," \
+	" EXISTS(SELECT 1 FROM damaged x WHERE x.key = layers.key)," \
+	" EXISTS(SELECT 1 FROM replaced x WHERE x.key = layers.key)"
 
 static int
 copy_layer(sqlite3_stmt *st, struct layer_row *row, struct imgd_error **err)
@@ -62,6 +64,8 @@ copy_layer(sqlite3_stmt *st, struct layer_row *row, struct imgd_error **err)
 	row->state = sql_strdup(st, 5);
 	row->size_bytes = (uint64_t)sqlite3_column_int64(st, 6);
 	row->tar_bytes = (uint64_t)sqlite3_column_int64(st, 7);
+	row->is_damaged = sqlite3_column_int(st, 8) != 0;
+	row->is_replaced = sqlite3_column_int(st, 9) != 0;
 	if (row->key == NULL || row->driver == NULL || row->chain_id == NULL ||
 	    row->diff_id == NULL || row->parent == NULL || row->state == NULL)
 		return no_memory(err);

@@ -131,6 +131,17 @@ static const char *const schema_migrations[] = {
 	"  image TEXT PRIMARY KEY REFERENCES images(id) ON DELETE CASCADE,"
 	"  used_at INTEGER NOT NULL"
 	") WITHOUT ROWID;",
+
+	/* Layers that do not hold what they should. */
+	"CREATE TABLE damaged("
+	"  key TEXT PRIMARY KEY REFERENCES layers(key) ON DELETE CASCADE,"
+	"  problem TEXT NOT NULL, found_at INTEGER NOT NULL"
+	") WITHOUT ROWID;"
+	/* Layers that hold, or will, what another held before its repair:
+	 * mounts may show it. */
+	"CREATE TABLE replaced("
+	"  key TEXT PRIMARY KEY REFERENCES layers(key) ON DELETE CASCADE"
+	") WITHOUT ROWID;",
 };
 
 #define SCHEMA_VERSION \
