@@ -9,7 +9,9 @@
 
 #include "cli/cli.h"
 #include "cli/credentials.h"
+#include "core/salvage.h"
 #include "lib/cleanup-json.h"
+#include "lib/strbuf.h"
 
 static void
 print_problem(void *ctx, const char *json)
@@ -41,7 +43,7 @@ print_problem(void *ctx, const char *json)
 }
 
 struct options {
-	bool is_deep, is_repair, is_json;
+	bool is_deep, is_repair, is_json, is_salvaged;
 	const char *from;
 	int archive_fd; /* -EBADF: from is a registry, or NULL */
 };
@@ -86,6 +88,7 @@ run(struct cli *cli, struct options *o, char **ret_result,
 		const char *const env[][2] = {
 			{ "deep", o->is_deep ? "1" : NULL },
 			{ "repair", o->is_repair ? "1" : NULL },
+			{ "salvaged", o->is_salvaged ? "1" : NULL },
 			{ "from", has_archive ? NULL : o->from },
 			{ "username", cred.username },
 			{ "password", cred.password },
@@ -103,6 +106,52 @@ run(struct cli *cli, struct options *o, char **ret_result,
 		    ret_result, err);
 	}
 	return r;
+}
+
+/* The database itself is damaged: nothing else can be checked before that is
+ * made good. */
+static int
+salvage(struct cli *cli, struct options *o, const char *problem,
+    struct imgd_error **err)
+{
+	cleanup_free char *text = NULL;
+	cleanup_json struct json_object *told = NULL;
+	int r = store_salvage(cli->root, &cli->config, &text, err);
+
+	if (r < 0)
+		return imgd_error_prefix(err, "%s", problem);
+	o->is_salvaged = true;
+	told = json_object_new_object();
+	(void)json_object_object_add(told, "problem",
+	    json_object_new_string(problem));
+	(void)json_object_object_add(told, "driver",
+	    json_object_new_string(""));
+	(void)json_object_object_add(told, "layer",
+	    json_object_new_string(""));
+	(void)json_object_object_add(told, "repaired",
+	    json_object_new_boolean(true));
+	print_problem(&o->is_json, json_object_to_json_string(told));
+	(void)json_object_object_add(told, "problem",
+	    json_object_new_string(text));
+	print_problem(&o->is_json, json_object_to_json_string(told));
+	return 0;
+}
+
+/* Run the job, and once more if it is the database that must be mended. */
+static int
+run_mending(struct cli *cli, struct options *o, char **ret_result,
+    struct imgd_error **err)
+{
+	cleanup_error struct imgd_error *why = NULL;
+	int r = run(cli, o, ret_result, &why);
+
+	if (r >= 0)
+		return r;
+	if (r != -EUCLEAN || !o->is_repair || cli->host != NULL ||
+	    !str_starts(imgd_error_msg(why), "imgd.db: "))
+		return imgd_error_set(err, -r, "%s", imgd_error_msg(why));
+	r = salvage(cli, o, imgd_error_msg(why), err);
+	return r < 0 ? r : run(cli, o, ret_result, err);
 }
 
 int
@@ -127,7 +176,7 @@ cmd_fsck(struct cli *cli, int argc, char **argv)
 		return usage_error(cli, "--from is for --repair");
 	r = take_from(&o, &err);
 	if (r >= 0)
-		r = run(cli, &o, &result, &err);
+		r = run_mending(cli, &o, &result, &err);
 	close_fd(&o.archive_fd);
 	if (r < 0)
 		return report(cli, NULL, err);

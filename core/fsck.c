@@ -15,6 +15,7 @@
 #include "lib/log.h"
 #include "lib/strbuf.h"
 #include "tagstore/health.h"
+#include "tagstore/salvage.h"
 
 /* key NULL: no layer is meant. */
 static void
@@ -160,18 +161,27 @@ gather_listed(void *ctx, const char *id, const char *parent, uint32_t state)
 	struct fsck *f = ctx;
 
 	(void)parent;
-	(void)state;
 	strbuf_append(&f->unknown, id, 65);
-	return f->unknown.is_failed ? -ENOMEM : 0;
+	strbuf_putc(&f->unknown_states,
+	    (state & IMGD_STATE_MASK) == IMGD_STATE_RW ? 'w' : 'l');
+	return f->unknown.is_failed || f->unknown_states.is_failed ? -ENOMEM
+								   : 0;
 }
 
-/* A layer that no row names: nothing can ever use it. */
+/* A layer that no row names: nothing can ever use it.  But what somebody wrote
+ * is not imgd's to delete. */
 static void
-take_unknown(struct fsck *f, struct driver *d, const char *key)
+take_unknown(struct fsck *f, struct driver *d, const char *key,
+    bool is_writable)
 {
 	cleanup_error struct imgd_error *why = NULL;
 
-	if (!f->is_repairing)
+	if (is_writable)
+		report(f, f->driver, key,
+		    "a writable layer that no row names: what was written is "
+		    "left in it",
+		    false);
+	else if (!f->is_repairing || f->is_salvaged)
 		report(f, f->driver, key, "in the driver, but in no row",
 		    false);
 	else if (driver_remove(d, key, &why) >= 0)
@@ -187,14 +197,15 @@ check_driver_list(struct fsck *f, struct driver *d, struct imgd_error **err)
 	size_t pos;
 	int r;
 
-	f->unknown.len = 0;
+	f->unknown.len = f->unknown_states.len = 0;
 	r = driver_list(d, gather_listed, f, err);
 	for (pos = 0; r >= 0 && pos < f->unknown.len; pos += 65) {
 		const char *key = f->unknown.data + pos;
 
 		r = is_known(f, key, err);
 		if (r == 0)
-			take_unknown(f, d, key);
+			take_unknown(f, d, key,
+			    f->unknown_states.data[pos / 65] == 'w');
 	}
 	return r;
 }
@@ -514,14 +525,18 @@ job_fsck(struct job *job, struct imgd_error **err)
 		.job = job,
 		.is_deep = job_getenv(job, "deep") != NULL,
 		.is_repairing = job_getenv(job, "repair") != NULL,
+		.is_salvaged = job_getenv(job, "salvaged") != NULL,
 		.from = job_getenv(job, "from"),
 		.unknown = STRBUF_INIT,
+		.unknown_states = STRBUF_INIT,
 		.findings = STRBUF_INIT,
 	};
 	int r;
 
 	/* Of the pulls that mend. */
 	r = job_setenv(job, "quiet", "1", err);
+	if (r >= 0)
+		r = tagstore_check(job->engine->store->tags, f.is_deep, err);
 	if (r >= 0 && job->n_fds > 0)
 		r = load_archive_open(job, &f.archive, err);
 	if (r >= 0)
@@ -531,6 +546,7 @@ job_fsck(struct job *job, struct imgd_error **err)
 	load_archive_free(f.archive);
 	free(f.rows);
 	strbuf_done(&f.unknown);
+	strbuf_done(&f.unknown_states);
 	strbuf_done(&f.findings);
 	return r;
 }

@@ -20,11 +20,13 @@ struct fsck_row {
 struct fsck {
 	struct job *job;
 	bool is_deep, is_repairing;
+	bool is_salvaged; /* rows were lost: what has none stays */
 	struct fsck_row *rows; /* bases first */
 	size_t n_rows;
 	uint64_t n_problems, n_repaired, n_layers;
 	const char *driver; /* being compared with its rows */
 	struct strbuf unknown; /* keys that no row names, 65 bytes each */
+	struct strbuf unknown_states; /* of them: 'w' if writable, else 'l' */
 	struct strbuf findings; /* key, text, NUL; of the driver's check */
 	/* Where layers may be had again, beside where they came from. */
 	const char *from; /* a registry; NULL: not given */

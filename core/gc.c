@@ -302,11 +302,31 @@ ignore_problem(void *ctx, const char *text, bool is_repaired)
 	log_debug("gc", "%s%s", text, is_repaired ? "" : ", ignoring");
 }
 
+/* What belongs to nothing. */
+static int
+sweep(struct collection *c, struct imgd_error **err)
+{
+	struct engine *e = c->engine;
+	int r;
+
+	pthread_mutex_lock(&e->plan_mutex);
+	r = tagstore_unneeded_reap(e->store->tags, err);
+	pthread_mutex_unlock(&e->plan_mutex);
+	if (r >= 0)
+		r = engine_reap(e, err);
+	if (r >= 0)
+		r = partials_check(e->store, /* is_repairing= */ true,
+		    ignore_problem, NULL, err);
+	if (r >= 0)
+		r = tagstore_uploads_expire(e->store->tags, UPLOADS_MAX_AGE_S,
+		    err);
+	return r;
+}
+
 static int
 collect(struct collection *c, struct imgd_error **err)
 {
 	struct gc *gc = c->engine->gc;
-	struct store *s = c->engine->store;
 	int i, r = 1;
 
 	pthread_mutex_lock(&gc->mutex);
@@ -323,10 +343,7 @@ collect(struct collection *c, struct imgd_error **err)
 			break;
 	}
 	if (r >= 0 && !c->is_dry)
-		r = partials_check(s, /* is_repairing= */ true,
-		    ignore_problem, NULL, err);
-	if (r >= 0 && !c->is_dry)
-		r = tagstore_uploads_expire(s->tags, UPLOADS_MAX_AGE_S, err);
+		r = sweep(c, err);
 	pthread_mutex_unlock(&gc->mutex);
 	return r < 0 ? r : 0;
 }

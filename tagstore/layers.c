@@ -210,6 +210,24 @@ layers_reap(struct tagstore *ts, const char *key, struct imgd_error **err)
 	return 0;
 }
 
+int
+tagstore_unneeded_reap(struct tagstore *ts, struct imgd_error **err)
+{
+	int r = sql_begin(ts, err), n = 1;
+
+	if (r < 0)
+		return r;
+	/* Each time the uppermost ones. */
+	while (r >= 0 && n > 0) {
+		r = sql_run(ts, err,
+		    "UPDATE layers SET state = 'dying' WHERE state = 'ready'"
+		    " AND" NOT_NEEDED,
+		    "");
+		n = sqlite3_changes(ts->db);
+	}
+	return sql_end(ts, r, err);
+}
+
 static int
 pull_begin(struct tagstore *ts, const char *pull, const char *reference,
     const char *driver, const struct layer_intent *layers, size_t n_layers,

@@ -25,6 +25,10 @@ struct tagstore {
 	int n_lazy_changes; /* rows written without a sync */
 };
 
+/* tagstore_open() for a file of another name. */
+int tagstore_open_file(int root_fd, const char *name, bool is_readonly,
+    struct tagstore **ret, struct imgd_error **err);
+
 /* Turn SQLite's current error into one of ours. */
 int sql_error(struct tagstore *ts, const char *what, struct imgd_error **err);
 

@@ -32,6 +32,10 @@ int uses_note(struct tagstore *ts, const char *image, struct imgd_error **err);
 int tagstore_image_use(struct tagstore *ts, const char *image, int64_t *ret_ms,
     struct imgd_error **err);
 
+/* Published layers that nothing needs, which lost rows may leave, become
+ * 'dying'. */
+int tagstore_unneeded_reap(struct tagstore *ts, struct imgd_error **err);
+
 /* The keys of layers that pulls, mounts and writable layers need, with
  * repetitions. */
 typedef int tagstore_key_cb(void *ctx, const char *key);

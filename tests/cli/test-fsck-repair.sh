@@ -44,7 +44,7 @@ for driver in vfs overlay; do
 
 	home=$root/drivers/$driver
 	[ $driver = overlay ] && layers=$home || layers=$home/layers
-	layer=$(ls "$layers" | grep -E '^[0-9a-f]{64}$' | head -n 1)
+	layer=$(sql "SELECT key FROM layers WHERE driver = '$driver'")
 	cp -a "$layers/$layer" "$layers/$stray"
 	if [ $driver = overlay ]; then
 		ln -sfn ../l/strayy "$layers/$stray/link"
