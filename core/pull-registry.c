@@ -170,11 +170,13 @@ describe(struct pull *p, struct request *q, bool takes_name,
 
 	p->label = reference_canonical(&q->ref);
 	if (name == NULL || p->label == NULL ||
-	    asprintf(&p->pool_key, "pull%s %s %s:%s@%s %s %s",
+	    asprintf(&p->pool_key, "pull%s %s %s:%s@%s %s %s %s",
 		q->params.is_v1 ? "1" : "", driver_name(p->driver), name,
 		q->ref.tag != NULL ? q->ref.tag : "",
 		q->ref.digest != NULL ? q->ref.digest : "",
-		q->params.platform, q->params.username) < 0)
+		q->params.platform, q->params.username,
+		/* Who brings one does not join who brings none. */
+		q->params.registry_token[0] != '\0' ? "token" : "") < 0)
 		return imgd_error_set(err, ENOMEM, "out of memory");
 	if (takes_name)
 		r = take_name(p, q, name, err);

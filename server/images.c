@@ -54,6 +54,9 @@ set_credentials(struct exchange *x, struct imgd_error **err)
 	if (r >= 0)
 		r = job_setenv(x->job, "identity-token", auth.identity_token,
 		    err);
+	if (r >= 0)
+		r = job_setenv(x->job, "registry-token", auth.registry_token,
+		    err);
 	return r;
 }
 

@@ -125,6 +125,25 @@ ok "a job that fails" answers 404 'message' POST /imgd/jobs \
 ok "the list of jobs" answers 200 '^\[' GET /imgd/jobs
 ok "a job that is not there" answers 404 . DELETE /imgd/jobs/999999
 
+# ---- a token that a caller has from elsewhere ----
+
+lying_start || exit 99
+with_token() { # REPOSITORY TOKEN PATTERN
+	auth=$(printf '{"registrytoken":"%s"}' "$2" | base64 -w 0 | tr +/ -_)
+	curl -fs -X DELETE "http://127.0.0.1:$lying_port/_requests"
+	api POST "/images/create?fromImage=127.0.0.1:$lying_port/t/$1&tag=1" \
+	    -H "X-Registry-Auth: $auth" >"$dir/shown"
+	curl -fs "http://127.0.0.1:$lying_port/_requests" >"$dir/asked"
+	cat "$dir/shown" "$dir/asked"
+	! grep -q '/token' "$dir/asked" &&
+	    grep -q "$3" "$dir/shown"
+}
+ok "a token that will not do" with_token private \
+    'known|repository:t/other:pull' 'access denied'
+ok "one that does is used as it is" with_token private \
+    'known|repository:t/private:pull' 'Status: Downloaded'
+lying_stop
+
 # ---- imgd --host ----
 
 remote() {
