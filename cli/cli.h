@@ -13,6 +13,8 @@
 #include "core/store.h"
 #include "imgd/error.h"
 
+struct store; /* core/store.h */
+
 /* Exit status of wrong usage; a verb returns it after usage_error. */
 #define EXIT_USAGE 2
 
@@ -68,6 +70,10 @@ int cli_check_namespace(struct cli *cli, struct imgd_error **err);
  * See client_run(). */
 int cli_run(struct cli *cli, const struct job_request *request,
     job_output_cb *cb, void *ctx, char **ret_result, struct imgd_error **err);
+
+/* Open the store to read, unless --host names a daemon: then that is to be
+ * asked. */
+int cli_store(struct cli *cli, struct store **ret, struct imgd_error **err);
 
 /* Run a job whose result is JSON; arg may be NULL.  *ret is a new
  * reference. */

@@ -251,12 +251,28 @@ print_verbose(struct json_object *df)
 	return 0;
 }
 
+static int
+gather(struct cli *cli, struct json_object **ret, struct imgd_error **err)
+{
+	static const char *const env[][2] = { { "disk", "1" } };
+	cleanup(strbuf_done) struct strbuf text = STRBUF_INIT;
+	cleanup(store_closep) struct store *s = NULL;
+	int r;
+
+	if (cli->host != NULL)
+		return cli_ask(cli, "df", NULL, env, 1, ret, err);
+	r = cli_store(cli, &s, err);
+	if (r >= 0)
+		r = space_usage(s, /* with_disk= */ true, &text, err);
+	if (r >= 0)
+		*ret = json_tokener_parse(text.data);
+	return r;
+}
+
 int
 cmd_df(struct cli *cli, int argc, char **argv)
 {
 	cleanup(format_freep) struct format *f = NULL;
-	cleanup(strbuf_done) struct strbuf text = STRBUF_INIT;
-	cleanup(store_closep) struct store *s = NULL;
 	cleanup_json struct json_object *df = NULL;
 	cleanup_error struct imgd_error *err = NULL;
 	bool is_verbose = false, is_json = false;
@@ -276,17 +292,13 @@ cmd_df(struct cli *cli, int argc, char **argv)
 		: PLAIN,
 	    fields, &f, &err);
 	if (r >= 0)
-		r = store_open(cli->root, &cli->config,
-		    /* is_readonly= */ true, &s, &err);
-	if (r >= 0)
-		r = space_usage(s, /* with_disk= */ true, &text, &err);
+		r = gather(cli, &df, &err);
 	if (r < 0)
 		return report(cli, NULL, err);
 	if (is_json) {
-		(void)puts(text.data);
+		print_json(df, false);
 		return 0;
 	}
-	df = json_tokener_parse(text.data);
 	if (is_verbose)
 		return print_verbose(df);
 	put_rows(f, df);

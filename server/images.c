@@ -310,6 +310,16 @@ route_image_get(struct exchange *x, struct imgd_error **err)
 	return r < 0 ? r : exchange_run(x, err);
 }
 
+/* Of a writable layer, and of an image, too. */
+int
+route_export(struct exchange *x, struct imgd_error **err)
+{
+	static const char *const keys[] = { NULL };
+	int r = make_job(x, "export", ANSWER_FILE, x->name, keys, err);
+
+	return r < 0 ? r : exchange_run(x, err);
+}
+
 /* ---- one image ---- */
 
 /* Until then a container's whole configuration was shown, absent members
