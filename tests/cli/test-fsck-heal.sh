@@ -192,6 +192,26 @@ for driver in ${IMGD_TEST_DRIVERS:-overlay vfs}; do
 	ok "$driver: and is whole" is_whole "$driver"
 	imgd rmi same:1 >/dev/null
 
+	# ---- killed meanwhile ----
+
+	for delay in 0.04 0.08 0.12 0.18; do
+		wait_for_engine
+		find_layer "$driver"
+		hurt "a lost tree"
+		imgd fsck --deep --repair >"$dir/said" 2>&1 &
+		mender=$!
+		sleep $delay
+		kill -KILL "$(engine_pid)" 2>/dev/null
+		wait $mender
+		ok "$driver: killed after $delay s (status $?): the next one mends" \
+		    imgd fsck --deep --repair
+		ok "$driver: all of it" is_whole "$driver"
+		ok "$driver: and leaves nothing" test -z "$(sql "SELECT key FROM
+		    layers WHERE state <> 'ready'; SELECT key FROM replaced;
+		    SELECT key FROM damaged")"
+	done
+	: >"$dir/registry/log"
+
 	# ---- in use ----
 
 	imgd mount --driver="$driver" app:1 "$dir/mnt" >/dev/null
