@@ -120,7 +120,7 @@ for driver in ${IMGD_TEST_DRIVERS:-overlay vfs}; do
 	while read -r kind; do
 		# Much of it has nothing to do with the driver.
 		case $driver:$kind in
-		overlay:* | *:*byte | *:*added* | *:*mode | *:*lost*) ;;
+		overlay:* | *:*byte | *:*mode | *:*layer) ;;
 		*) continue ;;
 		esac
 		wait_for_engine
@@ -194,7 +194,9 @@ for driver in ${IMGD_TEST_DRIVERS:-overlay vfs}; do
 
 	# ---- killed meanwhile ----
 
-	for delay in 0.04 0.08 0.12 0.18; do
+	delays="0.06 0.1 0.14"
+	[ "$driver" = overlay ] || delays=0.08
+	for delay in $delays; do
 		wait_for_engine
 		find_layer "$driver"
 		hurt "a lost tree"
