@@ -172,6 +172,7 @@ now_ms(void)
 
 /* Since when nothing was asked of the engine. */
 struct quiet {
+	bool was_busy; /* when it was looked at last */
 	uint64_t n_entered;
 	int64_t since_ms;
 };
@@ -187,8 +188,9 @@ idle_left(struct engine *e, struct quiet *q)
 	is_busy = e->n_jobs > e->n_background || e->n_entered != q->n_entered;
 	q->n_entered = e->n_entered;
 	pthread_mutex_unlock(&e->mutex);
-	if (is_busy)
+	if (is_busy || q->was_busy)
 		q->since_ms = now;
+	q->was_busy = is_busy;
 	if (e->options->idle_ms < 0)
 		return -1;
 	left = q->since_ms + e->options->idle_ms - now;

@@ -24,7 +24,8 @@
 #include "tagstore/uploads.h"
 #include "tagstore/uses.h"
 
-#define MAX_ROUNDS  4
+/* Pulls beside it may make more and more work. */
+#define MAX_ROUNDS  32
 #define DAY_SECONDS (24 * 60 * 60)
 
 struct gc {
@@ -233,7 +234,7 @@ less(uint64_t a, uint64_t b)
 	return a > b ? a - b : 0;
 }
 
-/* Returns how many went. */
+/* Returns how many were chosen: some may be in use by now. */
 static int
 remove_chosen(struct collection *c, struct gc_reading *r,
     struct imgd_error **err)
@@ -249,10 +250,10 @@ remove_chosen(struct collection *c, struct gc_reading *r,
 			continue;
 		if (is_cancelled(c))
 			return imgd_error_set(err, ECANCELED, "cancelled");
+		n++;
 		make_record(c, r, i, &sb);
 		ret = remove_item(c, r, i, err);
 		if (ret > 0) {
-			n++;
 			keep_record(c, &r->items.list[i], &sb);
 		} else {
 			r->items.list[i].is_chosen = false;

@@ -176,6 +176,8 @@ wait $listener 2>/dev/null
 # ---- dockerd's df and prune ----
 
 docker_start || exit 99
+# The listener's had no mirror.
+wait_for_engine
 pull_all
 for tag in old new; do
 	docker_load "$dir/oci:$tag" "$tag:1" || exit 99

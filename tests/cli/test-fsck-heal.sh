@@ -33,6 +33,7 @@ for _ in $(seq 100); do
 done
 use_mirror "$registry_port"
 registry_push "$dir/oci:1" library/app:1 || exit 99
+registry_push "$dir/oci:1" library/same:1 || exit 99
 wanted=$(skopeo inspect --raw --tls-verify=false \
     "docker://127.0.0.1:$registry_port/library/app:1" | jq -r '.layers[1].digest')
 
@@ -117,6 +118,11 @@ for driver in ${IMGD_TEST_DRIVERS:-overlay vfs}; do
 	imgd pull -q --driver="$driver" app:1 >/dev/null || exit 99
 	: >"$dir/registry/log"
 	while read -r kind; do
+		# Much of it has nothing to do with the driver.
+		case $driver:$kind in
+		overlay:* | *:*byte | *:*mode | *:*layer) ;;
+		*) continue ;;
+		esac
 		wait_for_engine
 		find_layer "$driver"
 		hurt "$kind"
@@ -169,6 +175,45 @@ for driver in ${IMGD_TEST_DRIVERS:-overlay vfs}; do
 	ok "$driver: as before" fetched "$wanted"
 	ok "$driver: and all is well" is_whole "$driver"
 
+	# ---- by two at once ----
+
+	find_layer "$driver"
+	hurt "a flipped byte"
+	imgd fsck --deep >/dev/null
+	imgd pull -q --driver="$driver" app:1 >"$dir/one" 2>&1 &
+	one=$!
+	imgd pull -q --driver="$driver" same:1 >"$dir/other" 2>&1
+	other=$?
+	wait $one && [ $other -eq 0 ]
+	result $? "$driver: two pulls that want the same layer mended succeed"
+	ok "$driver: it was fetched once" test \
+	    "$(grep -c "GET /v2/[^ ]*/blobs/$wanted" "$dir/registry/log")" -eq 1
+	: >"$dir/registry/log"
+	ok "$driver: and is whole" is_whole "$driver"
+	imgd rmi same:1 >/dev/null
+
+	# ---- killed meanwhile ----
+
+	delays="0.06 0.1 0.14"
+	[ "$driver" = overlay ] || delays=0.08
+	for delay in $delays; do
+		wait_for_engine
+		find_layer "$driver"
+		hurt "a lost tree"
+		imgd fsck --deep --repair >"$dir/said" 2>&1 &
+		mender=$!
+		sleep $delay
+		kill -KILL "$(engine_pid)" 2>/dev/null
+		wait $mender
+		ok "$driver: killed after $delay s (status $?): the next one mends" \
+		    imgd fsck --deep --repair
+		ok "$driver: all of it" is_whole "$driver"
+		ok "$driver: and leaves nothing" test -z "$(sql "SELECT key FROM
+		    layers WHERE state <> 'ready'; SELECT key FROM replaced;
+		    SELECT key FROM damaged")"
+	done
+	: >"$dir/registry/log"
+
 	# ---- in use ----
 
 	imgd mount --driver="$driver" app:1 "$dir/mnt" >/dev/null
@@ -188,6 +233,8 @@ for driver in ${IMGD_TEST_DRIVERS:-overlay vfs}; do
 	ok "$driver: the new one is whole" is_whole "$driver"
 	: >"$dir/registry/log"
 	imgd rmi app:1 >/dev/null
+	find "$root/drivers/$driver" -type f >"$dir/left"
+	ok "$driver: of nothing a byte is left" test ! -s "$dir/left"
 done
 
 # ---- from elsewhere ----
