@@ -144,6 +144,10 @@ void table_cell(struct table *t, const char *fmt, ...) IMGD_PRINTF(2, 3);
 int table_print(struct table *t);
 void table_done(struct table *t);
 
+/* A local time as docker writes it, of seconds since the epoch:
+ * "2014-04-16 22:00:00 +0200 CEST"; "N/A" of 0.  In buf. */
+const char *local_time(int64_t when, char buf[48]);
+
 /* "2 weeks ago" of seconds since the epoch, as docker words it; in buf. */
 const char *ago(int64_t when, char buf[40]);
 

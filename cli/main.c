@@ -45,10 +45,10 @@ const struct cmd cmds[] = {
 	    "write the files of an image or a writable layer to a file" },
 	{ "images", cmd_images,
 	    "[-a] [-q] [--digests] [--no-trunc] [-f KEY=VALUE] "
-	    "[--format FORMAT] [--json] [NAME[:TAG]]",
+	    "[--format FORMAT] [--json] [--tree] [NAME[:TAG]]",
 	    "list images" },
 	{ "inspect", cmd_inspect, "IMAGE...", "tell everything about images" },
-	{ "history", cmd_history, "[-q] [--no-trunc] [--json] IMAGE",
+	{ "history", cmd_history, "[-q] [--no-trunc] [--format FORMAT] [--json] IMAGE",
 	    "show how an image came about" },
 	{ "tag", cmd_tag, "IMAGE NAME[:TAG]", "give an image another name" },
 	{ "rmi", cmd_rmi, "[-f] [--no-prune] [--driver D] IMAGE...",

@@ -426,8 +426,6 @@ load_image(struct job *job, int fd, const struct listed *img, uint32_t index,
 	r = pull_run(job, p, &p, err);
 	if (r >= 0) {
 		report(job, img, p->image.id, former);
-		image_event(job->engine, "load", p->image.id, p->image.id,
-		    p->image.id);
 		pull_unref(p);
 	}
 	str_list_free(former, img->n_names);

@@ -349,16 +349,7 @@ write_all(struct job *job, struct archive_out *a, const struct save *s,
 			(void)imgd_error_prefix(err, "%.19s",
 			    s->images[i].image.id);
 	}
-	if (r >= 0)
-		r = archive_out_finish(a, err);
-	if (r < 0)
-		return r;
-	for (i = 0; i < s->n; i++) {
-		const char *id = s->images[i].image.id;
-
-		image_event(job->engine, "save", id, id, id);
-	}
-	return 0;
+	return r < 0 ? r : archive_out_finish(a, err);
 }
 
 int

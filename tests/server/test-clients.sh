@@ -155,7 +155,7 @@ alike() { # VERB…: the same by both ways
 	remote "$@" >"$dir/far" 2>&1
 	[ $? -eq $near ] && diff "$dir/near" "$dir/far"
 }
-for verb in 'images' 'images --json' 'inspect ubuntu:14.04' \
+for verb in 'images' 'images --json' 'images --tree' 'inspect ubuntu:14.04' \
     'history ubuntu:14.04' 'inspect nosuch' 'pull -q ubuntu:14.04' \
     'pull -q ubuntu:14.04 --driver vfs' 'tag nosuch x:1' \
     'fsck' 'rmi nosuch' 'search --limit 0 x' "pull -q $here/no/such:1" \
