@@ -336,6 +336,7 @@ try_images(struct attempt *a, const struct ids *ids, struct imgd_error **err)
 			continue;
 		a->image = &image;
 		r = try_image(a);
+		a->image = NULL;
 	}
 	return r;
 }
