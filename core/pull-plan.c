@@ -83,28 +83,6 @@ take_manifest(struct pull *p, struct expectation *x, const char *media_type,
 	return r;
 }
 
-/* What the user asked for by name must be what the config says; a config that
- * says nothing is taken at the manifest's word. */
-static int
-check_platform(struct pull *p, struct imgd_error **err)
-{
-	const struct platform *have = &p->config->platform;
-	char text[PLATFORM_STR_SIZE];
-	struct platform want;
-	int r;
-
-	if (p->platform[0] == '\0' || have->os[0] == '\0')
-		return 0;
-	r = platform_parse(p->platform, &want, err);
-	if (r < 0)
-		return r;
-	if (platform_rank(&want, have) < 0)
-		return imgd_error_set(err, IMGD_E_PLATFORM,
-		    "the image is for %s, not for %s",
-		    platform_format(have, text), p->platform);
-	return 0;
-}
-
 int
 pull_take_config(struct pull *p, const char *digest, const void *data,
     size_t len, struct imgd_error **err)
@@ -116,8 +94,9 @@ pull_take_config(struct pull *p, const char *digest, const void *data,
 		    "config: digest mismatch: expected %s, got %s",
 		    p->expected_id, digest);
 	r = image_config_parse(data, len, &p->config, err);
-	if (r >= 0)
-		r = check_platform(p, err);
+	/* Where it says nothing the manifest's word is taken. */
+	if (r >= 0 && p->platform[0] != '\0')
+		r = image_config_check_platform(p->config, p->platform, err);
 	if (r >= 0 && p->manifest != NULL)
 		r = manifest_check_config(p->manifest, p->config, err);
 	if (r >= 0)

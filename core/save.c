@@ -165,6 +165,7 @@ static int
 load_image(struct job *job, struct saved_image *img, struct imgd_error **err)
 {
 	cleanup(image_config_freep) struct image_config *c = NULL;
+	const char *platform = job_getenv(job, "platform");
 	struct store *s = job->engine->store;
 	cleanup_free char *driver = NULL;
 	struct image whole = { 0 };
@@ -181,6 +182,8 @@ load_image(struct job *job, struct saved_image *img, struct imgd_error **err)
 	image_done(&img->image);
 	img->image = whole;
 	r = image_config_parse(whole.config, whole.config_len, &c, err);
+	if (r >= 0 && platform != NULL)
+		r = image_config_check_platform(c, platform, err);
 	if (r < 0)
 		return r;
 	img->created = c->created != NULL ? inspect_time(c->created) : 0;

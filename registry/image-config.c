@@ -167,6 +167,26 @@ get_all(struct image_config *c, struct json_object *root,
 }
 
 int
+image_config_check_platform(const struct image_config *c, const char *wanted,
+    struct imgd_error **err)
+{
+	char text[PLATFORM_STR_SIZE];
+	struct platform want;
+	int r;
+
+	if (c->platform.os[0] == '\0')
+		return 0;
+	r = platform_parse(wanted, &want, err);
+	if (r < 0)
+		return r;
+	if (platform_rank(&want, &c->platform) < 0)
+		return imgd_error_set(err, IMGD_E_PLATFORM,
+		    "the image is for %s, not for %s",
+		    platform_format(&c->platform, text), wanted);
+	return 0;
+}
+
+int
 image_config_parse(const void *data, size_t len, struct image_config **ret,
     struct imgd_error **err)
 {

@@ -166,6 +166,12 @@ struct image_config {
 int image_config_parse(const void *data, size_t len,
     struct image_config **ret, struct imgd_error **err);
 void image_config_free(struct image_config *c);
+
+/* Whether the config is for the platform that the user asked for by name; one
+ * that says nothing is for any.  -IMGD_E_PLATFORM; what platform_parse()
+ * returns. */
+int image_config_check_platform(const struct image_config *c,
+    const char *wanted, struct imgd_error **err);
 static inline void
 image_config_freep(struct image_config **c)
 {

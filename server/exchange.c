@@ -139,6 +139,7 @@ status_of(int code)
 		return 403;
 	case IMGD_E_DENIED:
 	case IMGD_E_UNKNOWN:
+	case IMGD_E_PLATFORM:
 	case ENOENT:
 		return 404;
 	case IMGD_E_CONFLICT:

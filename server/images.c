@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "lib/cleanup-json.h"
+#include "lib/json-scan.h"
 #include "lib/strbuf.h"
 #include "server/registry-auth.h"
 #include "server/routes.h"
@@ -39,6 +40,64 @@ set_flag(struct exchange *x, const char *key, struct imgd_error **err)
 	return request_flag(&x->request, key)
 	    ? job_setenv(x->job, key, "1", err)
 	    : 0;
+}
+
+/* A member of a JSON platform; "" if it is not there. */
+static int
+platform_part(struct json_object *o, const char *key, const char **ret,
+    struct imgd_error **err)
+{
+	struct json_object *v;
+
+	*ret = "";
+	if (!json_object_object_get_ex(o, key, &v) || v == NULL)
+		return 0;
+	/* They are apart by slashes below. */
+	if (!json_object_is_type(v, json_type_string) ||
+	    strchr(json_object_get_string(v), '/') != NULL)
+		return imgd_error_set(err, EINVAL,
+		    "failed to parse platform: %s", key);
+	*ret = json_object_get_string(v);
+	return 0;
+}
+
+/* The platform: as --platform takes it, or OCI's JSON as clients since API
+ * 1.48 send it.  Source: moby DecodePlatform. */
+static int
+set_platform(struct exchange *x, struct imgd_error **err)
+{
+	const char *text = request_get(&x->request, "platform");
+	const char *os, *arch, *variant;
+	cleanup_json struct json_object *o = NULL;
+	cleanup_free char *plain = NULL;
+	int r;
+
+	if (text == NULL || *text != '{')
+		return job_setenv(x->job, "platform", text, err);
+	r = json_scan(text, strlen(text), err);
+	if (r < 0) {
+		(void)imgd_error_prefix(err, "failed to parse platform");
+		return -EINVAL;
+	}
+	o = json_tokener_parse(text);
+	if (o == NULL)
+		return no_memory(err);
+	r = platform_part(o, "os", &os, err);
+	if (r >= 0)
+		r = platform_part(o, "architecture", &arch, err);
+	if (r >= 0)
+		r = platform_part(o, "variant", &variant, err);
+	if (r < 0)
+		return r;
+	if (*os == '\0' || *arch == '\0')
+		return imgd_error_set(err, EINVAL,
+		    "both OS and Architecture must be provided");
+	if (asprintf(&plain, "%s/%s%s%s", os, arch, *variant != '\0' ? "/" : "",
+		variant) < 0) {
+		plain = NULL;
+		return no_memory(err);
+	}
+	return job_setenv(x->job, "platform", plain, err);
 }
 
 static int
@@ -275,9 +334,11 @@ route_images_prune(struct exchange *x, struct imgd_error **err)
 int
 route_images_load(struct exchange *x, struct imgd_error **err)
 {
-	static const char *const keys[] = { "platform", "driver", NULL };
+	static const char *const keys[] = { "driver", NULL };
 	int r = make_job(x, "load", ANSWER_STREAM, NULL, keys, err);
 
+	if (r >= 0)
+		r = set_platform(x, err);
 	if (r >= 0 &&
 	    (request_get(&x->request, "quiet") == NULL ||
 		request_flag(&x->request, "quiet")))
@@ -288,10 +349,12 @@ route_images_load(struct exchange *x, struct imgd_error **err)
 int
 route_images_get(struct exchange *x, struct imgd_error **err)
 {
-	static const char *const keys[] = { "platform", "format", NULL };
+	static const char *const keys[] = { "format", NULL };
 	size_t i;
 	int r = make_job(x, "save", ANSWER_FILE, NULL, keys, err);
 
+	if (r >= 0)
+		r = set_platform(x, err);
 	for (i = 0; r >= 0 && i < x->request.n_items; i++)
 		if (strcmp(x->request.items[i].key, "names") == 0)
 			r = job_add_arg(x->job, x->request.items[i].value,
@@ -304,9 +367,10 @@ route_images_get(struct exchange *x, struct imgd_error **err)
 int
 route_image_get(struct exchange *x, struct imgd_error **err)
 {
-	static const char *const keys[] = { "platform", NULL };
-	int r = make_job(x, "save", ANSWER_FILE, x->name, keys, err);
+	int r = make_job(x, "save", ANSWER_FILE, x->name, NULL, err);
 
+	if (r >= 0)
+		r = set_platform(x, err);
 	return r < 0 ? r : exchange_run(x, err);
 }
 

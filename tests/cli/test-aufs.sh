@@ -14,7 +14,7 @@ trap 'exit 1' HUP INT TERM
 IMGD_TEST_DRIVERS=aufs
 export IMGD_TEST_DRIVERS
 for script in test-pull-trees test-pull-awkward test-pull-deep \
-    test-containers test-commit test-diff test-mount; do
+    test-containers test-commit test-diff test-exactness test-mount; do
 	sh "$srcdir/tests/cli/$script.sh" >"$out" 2>/dev/null
 	subtest $script $? <"$out"
 done

@@ -34,7 +34,7 @@ TMPDIR=$top
 IMGD_TEST_DRIVERS=btrfs
 export TMPDIR IMGD_TEST_DRIVERS
 for script in test-pull-trees test-pull-awkward test-containers test-commit \
-    test-diff test-mount; do
+    test-diff test-exactness test-mount; do
 	sh "$srcdir/tests/cli/$script.sh" >"$out" 2>/dev/null
 	subtest $script $? <"$out"
 done

@@ -113,6 +113,31 @@ def gnu_sparse(name, parts, real_size, data):
     return out + pad(data)
 
 
+SPARSE = b'GNU.sparse.'
+SPARSE_PARTS = [(4096, 1024), (69632, 513), (200000, 0)]
+SPARSE_DATA = b'S' * 1024 + b'e' * 513
+
+
+def pax_sparse(name, version):
+    """The three forms that GNU tar has written (its manual, "PAX Formats")."""
+    n, size = b'%d' % len(SPARSE_PARTS), b'200000'
+    if version == '0.0':
+        records = [(SPARSE + b'size', size), (SPARSE + b'numblocks', n)]
+        for offset, count in SPARSE_PARTS:
+            records += [(SPARSE + b'offset', b'%d' % offset),
+                        (SPARSE + b'numbytes', b'%d' % count)]
+        return f(name, SPARSE_DATA, records=records)
+    if version == '0.1':
+        return f(b'GNUSparseFile.1/' + name, SPARSE_DATA, records=[
+            (SPARSE + b'size', size), (SPARSE + b'numblocks', n),
+            (SPARSE + b'name', name),
+            (SPARSE + b'map', b','.join(b'%d,%d' % p for p in SPARSE_PARTS))])
+    parts = n + b'\n' + b''.join(b'%d\n%d\n' % p for p in SPARSE_PARTS)
+    return f(b'GNUSparseFile.1/' + name, pad(parts) + SPARSE_DATA, records=[
+        (SPARSE + b'major', b'1'), (SPARSE + b'minor', b'0'),
+        (SPARSE + b'name', name), (SPARSE + b'realsize', size)])
+
+
 CAP = struct.pack('<IIIII', 0x02000001, 1 << 13, 0, 0, 0)
 ACL = struct.pack('<I', 2) + b''.join(
     struct.pack('<HHI', *e) for e in (
@@ -245,6 +270,10 @@ SINGLE = {
         b's', [(i * 8192, 1024) for i in range(30)] + [(300000, 0)], 300000,
         b''.join(bytes([65 + i]) * 1024 for i in range(30)))),
     'gnu-sparse-only-hole': tar(gnu_sparse(b's', [(5000, 0)], 5000, b'')),
+    'pax-sparse-0.0': tar(pax_sparse(b's', '0.0')),
+    'pax-sparse-0.1': tar(pax_sparse(b's', '0.1')),
+    'pax-sparse-1.0': tar(pax_sparse(b's', '1.0')),
+    'zero-blocks-after-end': tar(f(b'a', b'1'), end=b'\0' * 10240 * 3),
     'whiteouts-in-a-base': tar(
         f(b'a', b'1'), wh(b'a'), opq(b'd'), wh(b'x/y'), opq(b''),
         f(b'.wh..wh.aufs'), d(b'.wh..wh.orph'), f(b'.wh..wh.orph/1', b'o')),

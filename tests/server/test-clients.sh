@@ -109,6 +109,40 @@ ok "what is no name" answers 400 'invalid reference' \
     POST '/images/create?fromImage=UPPER&tag=1'
 ok "filters that are no JSON" answers 400 'invalid filter' \
     GET '/images/json?filters=%7B'
+platform() { # OS ARCHITECTURE MORE: encoded for a query
+	printf '{"os":"%s","architecture":"%s"%s}' "$1" "$2" "${3:-}" |
+	    jq -sRr @uri
+}
+our_arch=$(imgd inspect ubuntu:14.04 | jq -r '.[0].Architecture')
+imgd save -o "$dir/platform.tar" ubuntu:14.04
+get="/images/get?names=ubuntu:14.04&platform="
+saves() { # PLATFORM
+	api GET "/v1.48$get$1" >"$dir/got.tar" && cmp "$dir/platform.tar" \
+	    "$dir/got.tar"
+}
+ok "save of a platform" saves "$(platform linux "$our_arch")"
+ok "save of one that it is not for" answers 404 'not for linux/s390x' \
+    GET "/v1.48$get$(platform linux s390x)"
+ok "and by its own route" answers 404 'not for windows/s390x/v9' \
+    GET "/v1.48/images/ubuntu:14.04/get?platform=$(platform windows s390x \
+    ',"variant":"v9","os.version":"1"')"
+ok "half a platform" answers 400 'both OS and Architecture' \
+    GET "/v1.48$get$(platform linux '')"
+ok "a platform that is no JSON" answers 400 'failed to parse platform' \
+    GET "/v1.48$get%7B"
+ok "a platform with another inside" answers 400 'failed to parse platform' \
+    GET "/v1.48$get$(platform linux/s390x "$our_arch")"
+ok "a platform of numbers" answers 400 'failed to parse platform' \
+    GET "/v1.48$get%7B%22os%22:1%7D"
+loads() { # WANTED-STATUS PATTERN PLATFORM
+	answers "$1" "$2" POST "/v1.48/images/load?platform=$3" \
+	    -H 'Content-Type: application/x-tar' \
+	    --data-binary "@$dir/platform.tar"
+}
+ok "load of a platform" loads 200 'Loaded image: ubuntu:14.04' \
+    "$(platform linux "$our_arch")"
+ok "load of one that it is not for" loads 404 'not for linux/s390x' \
+    "$(platform linux s390x)"
 ok "containers are answered with what imgd is" answers 501 \
     'imgd keeps images' POST /containers/create -d '{"Image":"ubuntu:14.04"}'
 ok "credentials that are none are nobody's" answers 200 'up to date' \
