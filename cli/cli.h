@@ -165,7 +165,13 @@ progress_freep(struct progress **p)
 struct transfer {
 	bool is_all, is_quiet, is_json, is_v1;
 	const char *driver, *retry, *limit_rate; /* NULL: not given */
+	const char *verify_key; /* path of a public key; NULL: not given */
+	bool is_any_name; /* that it was signed under */
 };
+
+/* Read a file of public keys for the job's variable verify-key; *ret is
+ * malloc'ed. */
+int read_verify_key(const char *path, char **ret, struct imgd_error **err);
 
 /* Run the verb's job for an image's name, with credentials, progress and one
  * more variable; returns the exit status. */

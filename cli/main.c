@@ -16,7 +16,8 @@
 const struct cmd cmds[] = {
 	{ "pull", cmd_pull,
 	    "[-a] [-q] [--driver D] [--platform P] [--retry N|forever] "
-	    "[--limit-rate RATE] [--registry-v1] [--json] NAME[:TAG|@DIGEST]",
+	    "[--limit-rate RATE] [--registry-v1] [--verify-key KEY [--any-name]] "
+	    "[--json] NAME[:TAG|@DIGEST]",
 	    "fetch an image from a registry" },
 	{ "push", cmd_push,
 	    "[-a] [-q] [--driver D] [--compression gzip|zstd] "

@@ -122,7 +122,10 @@ find_known(struct pull *p, struct request *q, const char *name,
 	cleanup_free char *held = NULL;
 	const char *digest = "";
 
-	if (q->params.platform[0] == '\0' && q->ref.digest == NULL &&
+	/* What is there may have come without the signature that is demanded
+	 * now. */
+	if (!trust_is_wanted(&p->trust) &&
+	    q->params.platform[0] == '\0' && q->ref.digest == NULL &&
 	    tagstore_name(tags, name, q->ref.tag, NULL, &known, NULL) >= 0 &&
 	    tagstore_image_drivers(tags, known.image, &held, NULL) >= 0 &&
 	    str_csv_has(held, driver_name(p->driver)))
@@ -134,19 +137,42 @@ find_known(struct pull *p, struct request *q, const char *name,
 	    : imgd_error_set(err, ENOMEM, "out of memory");
 }
 
+/* What the configuration and the job demand; ret_key stands for the latter, so
+ * that nobody joins a pull that demands less. */
 static int
-describe(struct pull *p, struct request *q, struct imgd_error **err)
+demand_signatures(struct job *job, struct pull *p, struct request *q,
+    char ret_key[DIGEST_STR_SIZE], struct imgd_error **err)
+{
+	const struct config *c = engine_config(job->engine);
+	const char *pem = job_getenv(job, "verify-key");
+	int r;
+
+	ret_key[0] = '\0';
+	r = trust_demand_policy(&p->trust, &c->signatures, &q->ref, err);
+	if (r >= 0 && pem != NULL)
+		r = trust_demand_key(&p->trust, &q->ref, pem,
+		    job_getenv(job, "any-name") != NULL, err);
+	if (r >= 0 && pem != NULL)
+		r = digest_of(pem, strlen(pem), ret_key, err);
+	q->params.wants_signatures = p->keeps_signatures =
+	    trust_is_wanted(&p->trust);
+	return r;
+}
+
+static int
+describe(struct pull *p, struct request *q, const char *key,
+    struct imgd_error **err)
 {
 	cleanup_free char *name = reference_name(&q->ref);
 	int r;
 
 	p->label = reference_canonical(&q->ref);
 	if (name == NULL || p->label == NULL ||
-	    asprintf(&p->pool_key, "pull%s %s %s:%s@%s %s %s",
+	    asprintf(&p->pool_key, "pull%s %s %s:%s@%s %s %s %s",
 		q->params.is_v1 ? "1" : "", driver_name(p->driver), name,
 		q->ref.tag != NULL ? q->ref.tag : "",
 		q->ref.digest != NULL ? q->ref.digest : "",
-		q->params.platform, q->params.username) < 0)
+		q->params.platform, q->params.username, key) < 0)
 		return imgd_error_set(err, ENOMEM, "out of memory");
 	r = find_known(p, q, name, err);
 	if (r >= 0)
@@ -167,6 +193,7 @@ new_pull(struct job *job, const struct reference *ref, struct pull **ret,
     struct imgd_error **err)
 {
 	struct request *q = calloc(1, sizeof(*q));
+	char key[DIGEST_STR_SIZE];
 	struct pull *p;
 	int r;
 
@@ -187,7 +214,9 @@ new_pull(struct job *job, const struct reference *ref, struct pull **ret,
 	p->spooling = job_getenv(job, "retry") != NULL
 	    ? PULL_SPOOL_ALWAYS
 	    : engine_config(job->engine)->spooling;
-	r = describe(p, q, err);
+	r = demand_signatures(job, p, q, key, err);
+	if (r >= 0)
+		r = describe(p, q, key, err);
 	if (r < 0) {
 		pull_free(p);
 		return r;

@@ -187,6 +187,20 @@ is_known(const struct pull *p)
 		   NULL) >= 0;
 }
 
+/* Before a layer is asked for: what the image demands is there. */
+static int
+check_trust(struct pull *p, struct imgd_error **err)
+{
+	int r = 0;
+
+	if (trust_is_wanted(&p->trust) && p->legacy != NULL)
+		return imgd_error_set(err, EKEYREJECTED,
+		    "signature: images of version 1 and of schema 1 cannot have one");
+	if (trust_is_wanted(&p->trust))
+		r = trust_judge(&p->trust, p->image.id, NULL, err);
+	return r;
+}
+
 static int
 run(struct pull *p, struct imgd_error **err)
 {
@@ -202,6 +216,8 @@ run(struct pull *p, struct imgd_error **err)
 		p->is_unchanged = true;
 		return 0;
 	}
+	if (r >= 0)
+		r = check_trust(p, err);
 	if (r >= 0)
 		r = pull_plan(p, err);
 	if (r >= 0 && !is_known(p))
@@ -294,6 +310,7 @@ pull_free(struct pull *p)
 	free(p->layers);
 	free(p->sizes);
 	legacy_free(p->legacy);
+	trust_done(&p->trust);
 	image_done(&p->image);
 	manifest_free(p->manifest);
 	image_config_free(p->config);
