@@ -49,7 +49,8 @@ cmd_fn cmd_adopt, cmd_bundle, cmd_commit, cmd_create, cmd_daemon, cmd_df,
     cmd_diff, cmd_driver, cmd_events, cmd_export, cmd_fsck, cmd_help, cmd_history, cmd_images,
     cmd_import, cmd_info, cmd_inspect, cmd_jobs, cmd_load, cmd_login,
     cmd_logout, cmd_migrate, cmd_mount, cmd_prune, cmd_pull, cmd_push, cmd_rm,
-    cmd_rmi, cmd_save, cmd_search, cmd_tag, cmd_umount, cmd_version;
+    cmd_rmi, cmd_save, cmd_search, cmd_tag, cmd_umount, cmd_verify,
+    cmd_version;
 
 /* ---- main.c ---- */
 

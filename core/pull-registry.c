@@ -150,7 +150,8 @@ demand_signatures(struct job *job, struct pull *p, struct request *q,
 	ret_key[0] = '\0';
 	r = trust_demand_policy(&p->trust, &c->signatures, &q->ref, err);
 	if (r >= 0 && pem != NULL)
-		r = trust_demand_key(&p->trust, &q->ref, pem,
+		r = trust_demand_key(&p->trust, &q->ref,
+		    job_getenv(job, "key-name"), pem,
 		    job_getenv(job, "any-name") != NULL, err);
 	if (r >= 0 && pem != NULL)
 		r = digest_of(pem, strlen(pem), ret_key, err);

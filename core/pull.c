@@ -118,6 +118,9 @@ publish(struct pull *p, struct imgd_error **err)
 {
 	cleanup_free struct publication_name *names = NULL;
 	cleanup_free struct layer_result *results = NULL;
+	cleanup(trust_rows_done) struct image_signatures signatures = {
+		.n = 0
+	};
 	struct publication pub = {
 		.pull = p->id,
 		.driver = driver_name(p->driver),
@@ -127,6 +130,7 @@ publish(struct pull *p, struct imgd_error **err)
 		.is_copy = p->source->is_copy,
 		.keeps_names = p->source->keeps_names,
 		.v1_layers = legacy_v1_layers(p),
+		.signatures = &signatures,
 		.registry = p->registry,
 		.path = p->path,
 	};
@@ -143,7 +147,9 @@ publish(struct pull *p, struct imgd_error **err)
 			.tag = p->names[i].tag,
 			.manifest_digest = name_digest(p, &p->names[i]),
 		};
-	if (pub.n_layers > 0) {
+	trust_keep_own(&p->trust, p->image.id);
+	r = trust_rows(&p->trust, &signatures, err);
+	if (r >= 0 && pub.n_layers > 0) {
 		r = sync_recipes(p, err);
 		if (r >= 0)
 			r = driver_flush(p->driver, err);

@@ -98,13 +98,16 @@ trust_demand_policy(struct trust *t, const struct signature_policy *policy,
 
 int
 trust_demand_key(struct trust *t, const struct reference *ref,
-    const char *pem, bool is_any_name, struct imgd_error **err)
+    const char *key_name, const char *pem, bool is_any_name,
+    struct imgd_error **err)
 {
 	struct trust_demand *d;
 	int r = add_demand(t, ref, is_any_name, &d, err);
 
-	return r < 0 ? r : signature_keys_add(&d->keys, "the given key", pem,
-			       strlen(pem), err);
+	return r < 0 ? r
+		     : signature_keys_add(&d->keys,
+			   key_name != NULL ? key_name : "the given key", pem,
+			   strlen(pem), err);
 }
 
 void
@@ -267,4 +270,68 @@ trust_keep_own(struct trust *t, const char *image_id)
 	}
 	signature_list_done(&t->signatures);
 	t->signatures = own;
+}
+
+/* ---- the store ---- */
+
+static int
+take_signature(void *ctx, const struct image_signature *s,
+    struct imgd_error **err)
+{
+	struct trust *t = ctx;
+
+	return signature_list_add(&t->signatures, s->payload, s->payload_len,
+	    s->text, err);
+}
+
+static int
+take_document(void *ctx, const struct image_document *d,
+    struct imgd_error **err)
+{
+	struct trust *t = ctx;
+
+	return signed_docs_add(&t->docs, d->data, d->len, err);
+}
+
+int
+trust_load(struct trust *t, struct tagstore *ts, const char *image_id,
+    struct imgd_error **err)
+{
+	return tagstore_signatures(ts, image_id, take_signature,
+	    take_document, t, err);
+}
+
+int
+trust_rows(const struct trust *t, struct image_signatures *ret,
+    struct imgd_error **err)
+{
+	size_t i;
+
+	ret->items = calloc(t->signatures.n + 1, sizeof(*ret->items));
+	ret->documents = calloc(t->docs.n + 1, sizeof(*ret->documents));
+	if (ret->items == NULL || ret->documents == NULL)
+		return no_memory(err);
+	for (i = 0; i < t->signatures.n; i++) {
+		const struct signature *s = &t->signatures.items[i];
+
+		ret->items[ret->n++] = (struct image_signature) {
+			s->payload, s->payload_len, s->text
+		};
+	}
+	/* Without a signature there is nothing to lead to the image. */
+	for (i = 0; ret->n > 0 && i < t->docs.n; i++) {
+		const struct signed_doc *d = &t->docs.items[i];
+
+		ret->documents[ret->n_documents++] = (struct image_document) {
+			d->digest, d->data, d->len
+		};
+	}
+	return 0;
+}
+
+void
+trust_rows_done(struct image_signatures *rows)
+{
+	free(rows->items);
+	free(rows->documents);
 }

@@ -14,6 +14,7 @@
 #include "core/signature-policy.h"
 #include "registry/reference.h"
 #include "registry/signature.h"
+#include "tagstore/signatures.h"
 
 /* Of one name. */
 struct trust_demand {
@@ -38,9 +39,10 @@ struct trust {
  */
 int trust_demand_policy(struct trust *t, const struct signature_policy *policy,
     const struct reference *ref, struct imgd_error **err);
-/* Demand a signature by keys of a PEM text. */
+/* Demand a signature by keys of a PEM text; key_name: NULL if it has none. */
 int trust_demand_key(struct trust *t, const struct reference *ref,
-    const char *pem, bool is_any_name, struct imgd_error **err);
+    const char *key_name, const char *pem, bool is_any_name,
+    struct imgd_error **err);
 
 /* Whether anything is demanded. */
 static inline bool
@@ -69,6 +71,15 @@ int trust_judge(const struct trust *t, const char *image_id,
 
 /* Drop signatures that are about something else than the image. */
 void trust_keep_own(struct trust *t, const char *image_id);
+
+/* Add what the store has for the image. */
+int trust_load(struct trust *t, struct tagstore *ts, const char *image_id,
+    struct imgd_error **err);
+/* All as the store's rows, which point into t; ret: zeroed before, released
+ * with trust_rows_done(). */
+int trust_rows(const struct trust *t, struct image_signatures *ret,
+    struct imgd_error **err);
+void trust_rows_done(struct image_signatures *rows);
 
 void trust_done(struct trust *t);
 

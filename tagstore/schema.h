@@ -124,6 +124,21 @@ static const char *const schema_migrations[] = {
 	"  prefix_digest TEXT NOT NULL, used_at INTEGER NOT NULL,"
 	"  PRIMARY KEY(registry, repository, diff_id, format)"
 	") WITHOUT ROWID;",
+
+	/* Who vouches for images, and the manifests and indexes that lead from
+	 * what was signed to them; the newest have the greatest numbers. */
+	"CREATE TABLE signatures("
+	"  id INTEGER PRIMARY KEY,"
+	"  image TEXT NOT NULL REFERENCES images(id) ON DELETE CASCADE,"
+	"  payload BLOB NOT NULL, signature TEXT NOT NULL,"
+	"  UNIQUE(image, signature, payload)"
+	");"
+	"CREATE TABLE signed_documents("
+	"  id INTEGER PRIMARY KEY,"
+	"  image TEXT NOT NULL REFERENCES images(id) ON DELETE CASCADE,"
+	"  digest TEXT NOT NULL, document BLOB NOT NULL,"
+	"  UNIQUE(image, digest)"
+	");",
 };
 
 #define SCHEMA_VERSION \
