@@ -13,6 +13,8 @@
 #include "core/store.h"
 #include "imgd/error.h"
 
+struct store; /* core/store.h */
+
 /* Exit status of wrong usage; a verb returns it after usage_error. */
 #define EXIT_USAGE 2
 
@@ -46,11 +48,11 @@ struct cmd {
 extern const struct cmd cmds[]; /* ended by a NULL name */
 
 cmd_fn cmd_adopt, cmd_bundle, cmd_commit, cmd_create, cmd_daemon, cmd_df,
-    cmd_diff, cmd_driver, cmd_events, cmd_export, cmd_fsck, cmd_help, cmd_history, cmd_images,
-    cmd_import, cmd_info, cmd_inspect, cmd_jobs, cmd_load, cmd_login,
-    cmd_logout, cmd_migrate, cmd_mount, cmd_prune, cmd_pull, cmd_push, cmd_rm,
-    cmd_rmi, cmd_save, cmd_search, cmd_tag, cmd_umount, cmd_verify,
-    cmd_version;
+    cmd_diff, cmd_driver, cmd_events, cmd_export, cmd_fsck, cmd_gc, cmd_help,
+    cmd_history, cmd_images, cmd_import, cmd_info, cmd_inspect, cmd_jobs,
+    cmd_load, cmd_login, cmd_logout, cmd_migrate, cmd_mount, cmd_prune,
+    cmd_pull, cmd_push, cmd_rm, cmd_rmi, cmd_save, cmd_search, cmd_tag,
+    cmd_umount, cmd_verify, cmd_version;
 
 /* ---- main.c ---- */
 
@@ -68,6 +70,10 @@ int cli_check_namespace(struct cli *cli, struct imgd_error **err);
  * See client_run(). */
 int cli_run(struct cli *cli, const struct job_request *request,
     job_output_cb *cb, void *ctx, char **ret_result, struct imgd_error **err);
+
+/* Open the store to read, unless --host names a daemon: then that is to be
+ * asked. */
+int cli_store(struct cli *cli, struct store **ret, struct imgd_error **err);
 
 /* Run a job whose result is JSON; arg may be NULL.  *ret is a new
  * reference. */
@@ -137,6 +143,10 @@ void table_cell(struct table *t, const char *fmt, ...) IMGD_PRINTF(2, 3);
 /* Print and free; 0, or -1 if memory was out. */
 int table_print(struct table *t);
 void table_done(struct table *t);
+
+/* A local time as docker writes it, of seconds since the epoch:
+ * "2014-04-16 22:00:00 +0200 CEST"; "N/A" of 0.  In buf. */
+const char *local_time(int64_t when, char buf[48]);
 
 /* "2 weeks ago" of seconds since the epoch, as docker words it; in buf. */
 const char *ago(int64_t when, char buf[40]);

@@ -39,8 +39,7 @@ export(struct cli *cli, const char *name, const struct options *o,
 	int r = outfile_open(o->output, &out, err);
 
 	if (r >= 0)
-		r = client_run(cli->root, &cli->config, &request, NULL, NULL,
-		    ret_result, err);
+		r = cli_run(cli, &request, NULL, NULL, ret_result, err);
 	return r < 0 ? r : outfile_commit(&out, err);
 }
 
@@ -74,11 +73,9 @@ check_tar(struct cli *cli, const struct options *o)
 	return 0;
 }
 
-/* A program writes it by a path of its own, so it must be a file; and the
- * engine must be where that is. */
+/* Programs write it, and not from front to back: it must be a file. */
 static int
-check_filesystem(struct cli *cli, struct options *o, char size[32],
-    struct imgd_error **err)
+check_filesystem(struct cli *cli, struct options *o, char size[32])
 {
 	uint64_t bytes;
 
@@ -91,7 +88,7 @@ check_filesystem(struct cli *cli, struct options *o, char size[32],
 		(void)snprintf(size, 32, "%" PRIu64, bytes);
 		o->size = size;
 	}
-	return cli_check_namespace(cli, err) < 0 ? 1 : 0;
+	return 0;
 }
 
 int
@@ -121,9 +118,9 @@ cmd_export(struct cli *cli, int argc, char **argv)
 	if (o.output != NULL && str_ends(o.output, "/"))
 		return usage_error(cli, "what is exported is no directory");
 	status = is_tar ? check_tar(cli, &o)
-			: check_filesystem(cli, &o, size, &err);
+			: check_filesystem(cli, &o, size);
 	if (status != 0)
-		return err != NULL ? report(cli, argv[1], err) : status;
+		return status;
 	if (export(cli, argv[1], &o, &result, &err) < 0)
 		return report(cli, argv[1], err);
 	if (!is_tar)

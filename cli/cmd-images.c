@@ -8,6 +8,7 @@
 
 #include "cli/cli.h"
 #include "cli/format.h"
+#include "cli/images-tree.h"
 #include "core/images-list.h"
 #include "lib/cleanup-json.h"
 #include "lib/digest.h"
@@ -40,9 +41,9 @@ static const struct format_field fields[] = {
 	"\t{{.CreatedSince}}\t{{.Size}}\t{{.Driver}}"
 
 struct listing {
-	struct format *format; /* NULL: is_quiet or is_json */
+	struct format *format; /* NULL: is_quiet, is_json or is_tree */
 	/* what was asked */
-	bool is_quiet, is_json, wants_digests, is_long;
+	bool is_quiet, is_json, is_tree, wants_digests, is_long;
 };
 
 /* One image, and texts of it that all its rows share. */
@@ -66,19 +67,6 @@ static int64_t
 get_int(struct json_object *o, const char *key)
 {
 	return json_object_get_int64(get(o, key));
-}
-
-/* As docker writes a local time: "2014-04-16 22:00:00 +0200 CEST". */
-static const char *
-at(int64_t when, char buf[48])
-{
-	time_t t = (time_t)when;
-	struct tm tm;
-
-	if (when == 0 || localtime_r(&t, &tm) == NULL ||
-	    strftime(buf, 48, "%Y-%m-%d %H:%M:%S %z %Z", &tm) == 0)
-		return "N/A";
-	return buf;
 }
 
 static void
@@ -253,7 +241,8 @@ show_image(const struct listing *l, struct json_object *image)
 	    (intmax_t)get_int(image, "Containers"));
 	(void)snprintf(row.since, sizeof(row.since), "%s",
 	    ago(created, row.since));
-	(void)snprintf(row.at, sizeof(row.at), "%s", at(created, row.at));
+	(void)snprintf(row.at, sizeof(row.at), "%s",
+	    local_time(created, row.at));
 	image_rows(l, &row);
 }
 
@@ -273,27 +262,28 @@ name_pattern(const char *typed)
 	return pattern;
 }
 
-/* The array of Docker's summaries. */
+/* The array of Docker's summaries; the tree needs layers, too. */
 static int
-ask(struct cli *cli, const char *filters, struct json_object **ret,
-    struct imgd_error **err)
+ask(struct cli *cli, const char *filters, bool is_tree,
+    struct json_object **ret, struct imgd_error **err)
 {
 	const char *const env[][2] = {
 		{ "filters", filters },
 		{ "shared-size", "1" },
+		{ "layers", is_tree ? "1" : NULL },
 	};
 	const struct images_query query = {
 		.filters = filters,
 		.wants_shared_size = true,
+		.wants_layers = is_tree,
 	};
 	cleanup(store_closep) struct store *s = NULL;
 	struct strbuf text = STRBUF_INIT;
 	int r;
 
 	if (cli->host != NULL)
-		return cli_ask(cli, "images", NULL, env, 2, ret, err);
-	r = store_open(cli->root, &cli->config, /* is_readonly= */ true, &s,
-	    err);
+		return cli_ask(cli, "images", NULL, env, 3, ret, err);
+	r = cli_store(cli, &s, err);
 	if (r >= 0)
 		r = images_list(s, &query, &text, err);
 	if (r >= 0) {
@@ -311,10 +301,12 @@ list(struct cli *cli, const struct listing *l, const char *filters,
 {
 	cleanup_json struct json_object *images = NULL;
 	size_t i;
-	int r = ask(cli, filters, &images, err);
+	int r = ask(cli, filters, l->is_tree, &images, err);
 
 	if (r < 0)
 		return r;
+	if (l->is_tree)
+		return images_tree_print(images, l->is_long);
 	for (i = 0; i < json_object_array_length(images); i++)
 		show_image(l, json_object_array_get_idx(images, i));
 	return l->format != NULL ? format_end(l->format) : 0;
@@ -338,6 +330,7 @@ cmd_images(struct cli *cli, int argc, char **argv)
 		{ 0, "no-trunc", &l.is_long, NULL },
 		{ 0, "format", NULL, &format },
 		{ 0, "json", &l.is_json, NULL },
+		{ 0, "tree", &l.is_tree, NULL },
 		{ 0, NULL, NULL, NULL },
 	};
 	size_t n_filters = 0;
@@ -345,6 +338,9 @@ cmd_images(struct cli *cli, int argc, char **argv)
 
 	if (parse_options(cli, argc, argv, specs, 0, 1, &n) < 0)
 		return EXIT_USAGE;
+	if (l.is_tree &&
+	    (l.is_quiet || l.is_json || l.wants_digests || format != NULL))
+		return usage_error(cli, "--tree is a form of its own");
 	while (filters[n_filters] != NULL)
 		n_filters++;
 	if (n == 1) {
@@ -352,7 +348,7 @@ cmd_images(struct cli *cli, int argc, char **argv)
 		filters[n_filters] = pattern;
 	}
 	r = filters_from_options(filters, &json, &err);
-	if (r >= 0 && !l.is_quiet && !l.is_json)
+	if (r >= 0 && !l.is_quiet && !l.is_json && !l.is_tree)
 		r = format_parse(format != NULL && strcmp(format, "table") != 0
 			? format
 			: l.wants_digests ? WITH_DIGESTS

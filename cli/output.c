@@ -121,6 +121,18 @@ table_print(struct table *t)
 }
 
 const char *
+local_time(int64_t when, char buf[48])
+{
+	time_t t = (time_t)when;
+	struct tm tm;
+
+	if (when == 0 || localtime_r(&t, &tm) == NULL ||
+	    strftime(buf, 48, "%Y-%m-%d %H:%M:%S %z %Z", &tm) == 0)
+		return "N/A";
+	return buf;
+}
+
+const char *
 ago(int64_t when, char buf[40])
 {
 	static const struct {

@@ -133,7 +133,7 @@ send_doc(struct adopter *a, uint32_t kind, const char *digest,
 	message_put_str(&m, "");
 	message_put_str(&m, digest);
 	message_put_bytes(&m, data, len);
-	return orders_tell(&a->orders, &m, err);
+	return teller_send(&a->orders.teller, &m, err);
 }
 
 /* Whether the manifest is that of this very config: others, as images of old
@@ -161,7 +161,7 @@ send_resolved(struct adopter *a, struct imgd_error **err)
 
 	message_init(&m, PULLER_RESOLVED);
 	message_put_str(&m, "");
-	return orders_tell(&a->orders, &m, err);
+	return teller_send(&a->orders.teller, &m, err);
 }
 
 static int
@@ -189,7 +189,7 @@ send_image(struct adopter *a, struct imgd_error **err)
 	message_put_u32(&m, (uint32_t)f->n_layers);
 	for (i = 0; i < f->n_layers; i++)
 		message_put_u64(&m, 0);
-	r = orders_tell(&a->orders, &m, err);
+	r = teller_send(&a->orders.teller, &m, err);
 	return r < 0 ? r : send_resolved(a, err);
 }
 
@@ -203,7 +203,7 @@ send_name(struct adopter *a, const char *name, struct imgd_error **err)
 
 	message_init(&m, ADOPT_NAME);
 	message_put_bytes(&m, name, strnlen(name, LIMIT_REF_BYTES + 1));
-	return orders_tell(&a->orders, &m, err);
+	return teller_send(&a->orders.teller, &m, err);
 }
 
 static int
@@ -222,7 +222,7 @@ send_list(struct adopter *a, struct imgd_error **err)
 		message_put_str(&m, img->id);
 		message_put_str(&m, img->driver);
 		message_put_u32(&m, img->is_step);
-		r = orders_tell(&a->orders, &m, err);
+		r = teller_send(&a->orders.teller, &m, err);
 		for (k = 0; r >= 0 && k < img->n_names; k++)
 			r = send_name(a, img->names[k], err);
 	}
@@ -260,7 +260,7 @@ serve(struct adopter *a, struct imgd_error **err)
 	int r;
 
 	message_init(&m, 0);
-	r = message_recv(a->orders.sock, PROTOCOL_MAX_BYTES, &m, err);
+	r = message_recv(a->orders.teller.sock, PROTOCOL_MAX_BYTES, &m, err);
 	if (r <= 0)
 		return r;
 	r = take_start(a, &m, err);
@@ -287,7 +287,7 @@ int
 imgd_worker_main(int sock, unsigned int what)
 {
 	cleanup_error struct imgd_error *err = NULL;
-	struct adopter a = { .orders = { .sock = sock, .ops = &ops },
+	struct adopter a = { .orders = { .ops = &ops },
 		.dir_fd = -EBADF,
 		.mounter_sock = -EBADF };
 	struct message m;
@@ -298,12 +298,12 @@ imgd_worker_main(int sock, unsigned int what)
 	(void)mallopt(M_MMAP_THRESHOLD, 128 << 10);
 	(void)mallopt(M_TRIM_THRESHOLD, 128 << 10);
 	a.orders.ctx = &a;
-	orders_init(&a.orders);
+	orders_init(&a.orders, sock);
 	(void)pthread_mutex_init(&a.mounter_mutex, NULL);
 	if (serve(&a, &err) < 0) {
 		message_init(&m, PULLER_FAILED);
 		message_put_error(&m, err);
-		(void)orders_tell(&a.orders, &m, NULL);
+		(void)teller_send(&a.orders.teller, &m, NULL);
 		/* Threads may still run: leave without their teardown. */
 		_exit(1);
 	}

@@ -25,7 +25,9 @@ hear(int sock, const char *name, size_t max_bytes, bool (*is_over)(void *ctx),
 		return imgd_error_set(err, EPIPE, "the %s died", name);
 	if (r < 0)
 		return r;
-	return m->type == PULLER_FAILED ? message_get_error(m, err) : 0;
+	return m->type == PULLER_FAILED || m->type == WORKER_FAILED
+	    ? message_get_error(m, err)
+	    : 0;
 }
 
 static bool

@@ -14,8 +14,8 @@
  * name: in errors, "puller".  max_bytes: of the message.
  * is_over: nobody wants it any more; it is asked again and again.
  * m: initialized; released by the caller also on failure.
- * Returns 0; -ECANCELED; -EPIPE if the worker has died; what a PULLER_FAILED
- * says; what message_recv() fails with.
+ * Returns 0; -ECANCELED; -EPIPE if the worker has died; what a PULLER_FAILED or
+ * WORKER_FAILED says; what message_recv() fails with.
  */
 int hear(int sock, const char *name, size_t max_bytes,
     bool (*is_over)(void *ctx), void *ctx, struct message *m,

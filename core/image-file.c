@@ -1,12 +1,12 @@
 #include "config.h"
 
 #include <errno.h>
-#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "core/engine.h"
+#include "core/hear.h"
 #include "core/image-file.h"
 #include "core/mount.h"
 #include "core/protocol.h"
@@ -15,7 +15,6 @@
 #include "lib/digest.h"
 #include "lib/message.h"
 
-#define LOOK_MS  100
 #define ID_BYTES 32
 
 static int
@@ -41,34 +40,19 @@ send_order(int sock, int tree_fd, const struct image_file *f,
 }
 
 static int
-wait_answer(struct job *job, int sock, struct imgd_error **err)
-{
-	struct pollfd p = { .fd = sock, .events = POLLIN };
-
-	while (poll(&p, 1, LOOK_MS) <= 0)
-		if (job_is_abandoned(job) || engine_is_ending(job->engine))
-			return imgd_error_set(err, ECANCELED, "cancelled");
-	return 0;
-}
-
-static int
-take_answer(int sock, struct image_file *f, struct imgd_error **err)
+take_answer(struct job *job, int sock, struct image_file *f,
+    struct imgd_error **err)
 {
 	cleanup(message_done) struct message m;
 	const char *uuid, *root_hash;
 	int r;
 
 	message_init(&m, 0);
-	r = message_recv(sock, PROTOCOL_MAX_BYTES, &m, err);
-	if (r == 0)
-		r = imgd_error_set(err, EPIPE, "the maker died");
+	r = hear_for_job(job, sock, "maker", PROTOCOL_MAX_BYTES, &m, err);
 	if (r < 0)
 		return r;
-	if (m.type == WORKER_FAILED)
-		return message_get_error(&m, err);
 	if (m.type != MAKER_DONE)
-		return imgd_error_set(err, IMGD_E_PROTOCOL,
-		    "maker: unexpected message %u", (unsigned int)m.type);
+		return hear_unexpected("maker", &m, err);
 	f->file_bytes = message_get_u64(&m);
 	uuid = message_get_str(&m);
 	root_hash = message_get_str(&m);
@@ -97,9 +81,7 @@ run_maker(struct job *job, int tree_fd, struct image_file *f,
 	if (r >= 0)
 		r = send_order(sock, tree_fd, f, err);
 	if (r >= 0)
-		r = wait_answer(job, sock, err);
-	if (r >= 0)
-		r = take_answer(sock, f, err);
+		r = take_answer(job, sock, f, err);
 	/* Its mount of the tree must be gone before the put. */
 	worker_end(&pidfd);
 	return r;

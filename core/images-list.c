@@ -111,6 +111,12 @@ struct item {
 	int64_t created;            /* seconds since the epoch; 0: unknown */
 	uint64_t size_bytes, shared_bytes, n_containers;
 	size_t first_name, n_names;
+	size_t first_layer, n_layers;
+};
+
+struct layer {
+	char *chain_id;
+	uint64_t size_bytes;
 };
 
 /* A name as docker shows it. */
@@ -126,6 +132,8 @@ struct list {
 	size_t n_items, items_size;
 	struct name *names; /* by image; tags first */
 	size_t n_names, names_size;
+	struct layer *layers; /* of one image after the other, if wanted */
+	size_t n_layers, layers_size;
 	struct filters filters;
 	const struct images_query *query;
 
@@ -150,8 +158,11 @@ list_done(struct list *l)
 		free(l->names[i].repository);
 		free(l->names[i].full);
 	}
+	for (i = 0; i < l->n_layers; i++)
+		free(l->layers[i].chain_id);
 	free(l->items);
 	free(l->names);
+	free(l->layers);
 	filters_done(&l->filters);
 }
 
@@ -220,6 +231,59 @@ add_name(void *ctx, const struct image_name *n)
 	return 0;
 }
 
+/* Items are sorted by id meanwhile, as these come. */
+struct layers_of {
+	struct list *list;
+	size_t item;
+};
+
+static int
+add_layer(void *ctx, const struct layer_summary *s)
+{
+	struct layers_of *of = ctx;
+	struct list *l = of->list;
+	struct layer *layers;
+	struct item *item;
+
+	while (of->item < l->n_items &&
+	    strcmp(l->items[of->item].id, s->image) < 0)
+		of->item++;
+	/* Of an image that has come since. */
+	if (of->item == l->n_items ||
+	    strcmp(l->items[of->item].id, s->image) != 0)
+		return 0;
+	layers = grow(l->layers, l->n_layers, &l->layers_size,
+	    sizeof(*layers));
+	if (layers == NULL)
+		return -ENOMEM;
+	l->layers = layers;
+	layers += l->n_layers;
+	*layers = (struct layer) { strdup(s->chain_id), s->size_bytes };
+	item = &l->items[of->item];
+	if (item->n_layers++ == 0)
+		item->first_layer = l->n_layers;
+	l->n_layers++;
+	return layers->chain_id != NULL ? 0 : -ENOMEM;
+}
+
+static int
+by_id(const void *a, const void *b)
+{
+	const struct item *x = a, *y = b;
+
+	return strcmp(x->id, y->id);
+}
+
+static int
+load_layers(struct store *s, struct list *l, struct imgd_error **err)
+{
+	struct layers_of of = { l, 0 };
+
+	if (l->n_items > 0)
+		qsort(l->items, l->n_items, sizeof(*l->items), by_id);
+	return tagstore_layer_summaries(s->tags, add_layer, &of, err);
+}
+
 static int
 by_image(const void *a, const void *b)
 {
@@ -270,6 +334,8 @@ load(struct store *s, struct list *l, struct imgd_error **err)
 	r = tagstore_images(s->tags, add_item, l, err);
 	if (r >= 0)
 		r = tagstore_names(s->tags, NULL, add_name, l, err);
+	if (r >= 0 && l->query->wants_layers)
+		r = load_layers(s, l, err);
 	if (r == -ENOMEM)
 		return imgd_error_set(err, ENOMEM, "out of memory");
 	if (r < 0)
@@ -458,6 +524,22 @@ put_labels(struct strbuf *sb, struct json_object *labels)
 	strbuf_putc(sb, '}');
 }
 
+static void
+put_layers(struct strbuf *sb, const struct list *l, const struct item *item)
+{
+	size_t i;
+
+	strbuf_puts(sb, ",\"Layers\":[");
+	for (i = 0; i < item->n_layers; i++) {
+		const struct layer *layer = &l->layers[item->first_layer + i];
+
+		strbuf_printf(sb, "%s{\"ChainId\":\"%s\",\"Size\":%ju}",
+		    i > 0 ? "," : "", layer->chain_id,
+		    (uintmax_t)layer->size_bytes);
+	}
+	strbuf_putc(sb, ']');
+}
+
 /* Whether the image shows under the names that it has left. */
 static bool
 is_shown(const struct list *l, const struct item *item, size_t n_tags,
@@ -503,6 +585,8 @@ put_item(struct strbuf *sb, const struct list *l, const struct item *item)
 		if (l->query->wants_virtual_size)
 			strbuf_printf(sb, ",\"VirtualSize\":%ju",
 			    (uintmax_t)item->size_bytes);
+		if (l->query->wants_layers)
+			put_layers(sb, l, item);
 		strbuf_putc(sb, '}');
 	}
 	sb->is_failed = sb->is_failed || tags.is_failed || digests.is_failed;
@@ -559,8 +643,9 @@ images_list(struct store *s, const struct images_query *q, struct strbuf *ret,
 	int r;
 
 	if (s->tags != NULL && s->images_cache != NULL) {
-		if (asprintf(&key, "%d%d%d%s\n%s", q->wants_shared_size,
+		if (asprintf(&key, "%d%d%d%d%s\n%s", q->wants_shared_size,
 			q->wants_none_names, q->wants_virtual_size,
+			q->wants_layers,
 			q->name != NULL ? q->name : "",
 			q->filters != NULL ? q->filters : "") < 0) {
 			key = NULL;
@@ -600,6 +685,7 @@ job_images(struct job *job, struct imgd_error **err)
 		.wants_none_names = text != NULL &&
 		    str_to_u64(text, UINT32_MAX, &minor) && minor < 43,
 		.wants_virtual_size = text == NULL || minor < 44,
+		.wants_layers = job_getenv(job, "layers") != NULL,
 	};
 
 	return images_list(job->engine->store, &q, &job->result, err);

@@ -20,12 +20,13 @@ struct images_query {
 	/* An image without names has "<none>:<none>", as before API 1.43. */
 	bool wants_none_names;
 	bool wants_virtual_size; /* as before API 1.44 */
+	bool wants_layers;       /* "Layers", which Docker has not */
 };
 
 /*
  * Append the array of image summaries, the newest first: Containers, Created,
  * Drivers, Id, Labels, ParentId, RepoDigests, RepoTags, SharedSize, Size,
- * VirtualSize.
+ * VirtualSize; Layers, each with ChainId and Size, base first.
  *
  * An image's digests show if they match filters' "reference", or a tag of
  * their repository does.  No image here has a parent or children: "all" would

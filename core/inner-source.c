@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "core/inner-source.h"
+#include "core/layer-order.h"
 #include "core/protocol.h"
 #include "lib/cleanup.h"
 
@@ -100,24 +101,12 @@ take_order(struct inner_source *s, struct message *m, struct passage **ret,
     struct imgd_error **err)
 {
 	struct passage *g = calloc(1, sizeof(*g));
-	uint32_t i, n_urls;
 	int r;
 
 	if (g == NULL)
 		return imgd_error_set(err, ENOMEM, "out of memory");
 	g->source = s;
-	g->layer = message_get_u32(m);
-	(void)message_get_str(m);
-	(void)message_get_u64(m);
-	(void)message_get_str(m);
-	n_urls = message_get_u32(m);
-	for (i = 0; i < n_urls && !m->is_bad; i++)
-		(void)message_get_str(m);
-	g->out_fd = message_get_fd(m);
-	/* No file: there is no blob to keep. */
-	if (message_get_u32(m) != 0)
-		m->is_bad = true;
-	r = message_end(m, err);
+	r = layer_order_take(m, &g->layer, &g->out_fd, err);
 	if (r >= 0)
 		r = start_thread(&g->thread, pass_layer, g, err);
 	if (r < 0) {

@@ -62,7 +62,7 @@ tell(void *ctx, struct message *m, struct imgd_error **err)
 {
 	struct loader *l = ctx;
 
-	return orders_tell(&l->orders, m, err);
+	return teller_send(&l->orders.teller, m, err);
 }
 
 static int
@@ -299,7 +299,7 @@ serve(struct loader *l, struct imgd_error **err)
 	int r, is_copied = 0;
 
 	message_init(&m, 0);
-	r = message_recv(l->orders.sock, PROTOCOL_MAX_BYTES, &m, err);
+	r = message_recv(l->orders.teller.sock, PROTOCOL_MAX_BYTES, &m, err);
 	if (r <= 0)
 		return r;
 	r = take_start(l, &m, err);
@@ -328,7 +328,7 @@ int
 imgd_worker_main(int sock, unsigned int what)
 {
 	cleanup_error struct imgd_error *err = NULL;
-	struct loader l = { .orders = { .sock = sock, .ops = &ops },
+	struct loader l = { .orders = { .ops = &ops },
 		.archive_fd = -EBADF, .copy_fd = -EBADF };
 	struct message m;
 
@@ -338,7 +338,7 @@ imgd_worker_main(int sock, unsigned int what)
 	(void)mallopt(M_MMAP_THRESHOLD, 128 << 10);
 	(void)mallopt(M_TRIM_THRESHOLD, 128 << 10);
 	l.orders.ctx = &l;
-	orders_init(&l.orders);
+	orders_init(&l.orders, sock);
 	if (serve(&l, &err) < 0) {
 		message_init(&m, PULLER_FAILED);
 		message_put_error(&m, err);

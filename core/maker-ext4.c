@@ -197,7 +197,7 @@ correct(ext2_filsys fs, int tree_fd, struct imgd_error **err)
 }
 
 int
-maker_ext4_correct(const struct maker *mk, struct imgd_error **err)
+maker_ext4_correct(struct maker *mk, struct imgd_error **err)
 {
 	cleanup_close int tree_fd = open(MAKER_TREE,
 	    O_RDONLY | O_DIRECTORY | O_CLOEXEC);

@@ -22,6 +22,7 @@
 #include "core/maker.h"
 #include "lib/cleanup.h"
 #include "lib/fs-at.h"
+#include "lib/program.h"
 
 #define TAIL_BYTES 512
 #define LAST_CAP   63
@@ -127,7 +128,6 @@ maker_root_enter(struct maker *mk, struct imgd_error **err)
 
 /* ---- programs ---- */
 
-/* Of all rights only that to read what is closed to others. */
 static int
 drop_rights(void)
 {
@@ -160,6 +160,12 @@ mount_proc(void)
 	    MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC, "subset=pid");
 }
 
+int
+maker_drop_rights(struct imgd_error **err)
+{
+	return drop_rights() < 0 ? fail("drop rights", err) : 0;
+}
+
 static void
 child(const struct maker *mk, const char *const *argv,
     const char *const *env, int out_fd)
@@ -184,46 +190,9 @@ child(const struct maker *mk, const char *const *argv,
 	_exit(127);
 }
 
-/* Keep the end of what the program writes. */
-static void
-read_tail(int fd, char tail[TAIL_BYTES])
-{
-	char buf[TAIL_BYTES];
-	size_t have = 0, keep;
-	ssize_t n;
-
-	while ((n = read(fd, buf, sizeof(buf) - 1)) != 0) {
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			break;
-		keep = have;
-		if (keep + (size_t)n > TAIL_BYTES - 1)
-			keep = TAIL_BYTES - 1 - (size_t)n;
-		memmove(tail, tail + have - keep, keep);
-		memcpy(tail + keep, buf, (size_t)n);
-		have = keep + (size_t)n;
-	}
-	tail[have] = '\0';
-}
-
-static const char *
-last_line(char *text)
-{
-	size_t n = strlen(text);
-	char *newline;
-
-	while (n > 0 && (text[n - 1] == '\n' || text[n - 1] == ' '))
-		text[--n] = '\0';
-	newline = strrchr(text, '\n');
-	return newline != NULL ? newline + 1 : text;
-}
-
 static int
 judge(const char *name, int status, char *tail, struct imgd_error **err)
 {
-	if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
-		return 0;
 	if (WIFEXITED(status) && WEXITSTATUS(status) == 127)
 		return imgd_error_set(err, ENOENT,
 		    "%s is not installed in /usr/sbin, /usr/bin, /sbin or "
@@ -232,11 +201,7 @@ judge(const char *name, int status, char *tail, struct imgd_error **err)
 	if (WIFEXITED(status) && WEXITSTATUS(status) == 126)
 		return imgd_error_set(err, EPERM,
 		    "%s: cannot be confined, and is not run otherwise", name);
-	if (WIFSIGNALED(status))
-		return imgd_error_set(err, EIO,
-		    "%s: ended by signal %d", name, WTERMSIG(status));
-	return imgd_error_set(err, EIO, "%s: exit status %d: %s", name,
-	    WEXITSTATUS(status), last_line(tail));
+	return program_judge(name, status, tail, err);
 }
 
 int
@@ -260,7 +225,7 @@ maker_run(const struct maker *mk, const char *const *argv,
 	if (pid == 0)
 		child(mk, argv, env, write_fd);
 	close_fd(&write_fd);
-	read_tail(read_fd, tail);
+	program_read_tail(read_fd, tail, sizeof(tail));
 	while (waitpid(pid, &status, 0) < 0)
 		if (errno != EINTR)
 			return fail("wait", err);

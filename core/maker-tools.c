@@ -93,22 +93,25 @@ static int
 run_mke2fs(struct maker *mk, uint64_t size, uint64_t n_inodes,
     struct imgd_error **err)
 {
-	char seed[160], inodes[32], when[64];
+	char seed[160], inodes[32], when[64], epoch[64];
 	const char *const argv[] = { "mke2fs", "-q", "-F", "-b", "4096", "-I",
 		"256", "-m", "0", "-N", inodes, "-O",
 		"dir_index,dir_nlink,ext_attr,extent,extra_isize,filetype,"
 		"flex_bg,has_journal,huge_file,large_file,metadata_csum,"
 		"resize_inode,sparse_super,64bit",
 		"-U", mk->uuid, "-E", seed, "-d", MAKER_TREE, MAKER_OUT, NULL };
-	/* What stands in the machine's mke2fs.conf would change the result. */
+	/* What stands in the machine's mke2fs.conf would change the result;
+	 * the time has had two names. */
 	const char *const env[] = { "LC_ALL=C", "MKE2FS_CONFIG=/dev/null",
-		when, NULL };
+		when, epoch, NULL };
 
 	(void)snprintf(seed, sizeof(seed),
 	    "hash_seed=%s,lazy_itable_init=0,lazy_journal_init=0,nodiscard",
 	    mk->uuid);
 	(void)snprintf(inodes, sizeof(inodes), "%" PRIu64, n_inodes);
 	(void)snprintf(when, sizeof(when), "E2FSPROGS_FAKE_TIME=%" PRId64,
+	    mk->time);
+	(void)snprintf(epoch, sizeof(epoch), "SOURCE_DATE_EPOCH=%" PRId64,
 	    mk->time);
 	if (ftruncate(mk->out_fd, 0) < 0 ||
 	    ftruncate(mk->out_fd, (off_t)size) < 0)
@@ -137,13 +140,12 @@ maker_ext4(struct maker *mk, struct imgd_error **err)
 		why = NULL;
 		r = run_mke2fs(mk, size, n_inodes, &why);
 		/* The size was asked for, or it is not what was wrong. */
-		if (r >= 0 || r != -EIO || mk->size_bytes > 0)
+		if (r >= 0 || mk->size_bytes > 0 ||
+		    strstr(imgd_error_msg(why), "Could not allocate") == NULL)
 			break;
 		size += size / 3;
 	}
-	if (r < 0)
-		return imgd_error_set(err, -r, "%s", imgd_error_msg(why));
-	return maker_ext4_correct(mk, err);
+	return r < 0 ? imgd_error_set(err, -r, "%s", imgd_error_msg(why)) : 0;
 }
 
 /* ---- the others ---- */

@@ -21,12 +21,13 @@
 
 static const struct format {
 	const char *name;
-	maker_format *make;
+	maker_step *make;
+	maker_step *correct; /* what was made; NULL: it is right */
 } formats[] = {
-	{ "ext4", maker_ext4 },
-	{ "squashfs", maker_squashfs },
-	{ "erofs", maker_erofs },
-	{ NULL, NULL },
+	{ "ext4", maker_ext4, maker_ext4_correct },
+	{ "squashfs", maker_squashfs, NULL },
+	{ "erofs", maker_erofs, NULL },
+	{ NULL, NULL, NULL },
 };
 
 struct order {
@@ -115,6 +116,10 @@ serve(int sock, struct order *o, struct imgd_error **err)
 	r = maker_root_enter(&o->maker, err);
 	if (r >= 0)
 		r = o->format->make(&o->maker, err);
+	if (r >= 0)
+		r = maker_drop_rights(err);
+	if (r >= 0 && o->format->correct != NULL)
+		r = o->format->correct(&o->maker, err);
 	if (r >= 0 && o->has_verity)
 		r = verity_append(o->maker.out_fd, &o->verity, err);
 	return r < 0 ? r : tell(sock, o, err);

@@ -40,6 +40,10 @@ int maker_root_enter(struct maker *mk, struct imgd_error **err);
 int maker_run(const struct maker *mk, const char *const *argv,
     const char *const *env, struct imgd_error **err);
 
+/* Keep, as the programs do, of all rights only that to read what is closed to
+ * others.  No program can be run after that. */
+int maker_drop_rights(struct imgd_error **err);
+
 /* What a filesystem for the tree needs. */
 struct tree_sums {
 	uint64_t n_inodes;
@@ -51,14 +55,14 @@ struct tree_sums {
 int maker_measure(struct tree_sums *ret, struct imgd_error **err);
 
 /* Fill the file with a filesystem of the tree's. */
-typedef int maker_format(struct maker *mk, struct imgd_error **err);
-maker_format maker_ext4, maker_squashfs, maker_erofs;
+typedef int maker_step(struct maker *mk, struct imgd_error **err);
+maker_step maker_ext4, maker_squashfs, maker_erofs;
 
 /*
  * Correct in a filesystem that mke2fs has filled what it leaves inexact: times,
  * owners of all that is there, the root; and remove lost+found unless the tree
  * has one.
  */
-int maker_ext4_correct(const struct maker *mk, struct imgd_error **err);
+maker_step maker_ext4_correct;
 
 #endif

@@ -4,8 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-#include <unistd.h>
 
+#include "core/layer-order.h"
 #include "core/orders.h"
 #include "core/protocol.h"
 #include "lib/cleanup.h"
@@ -21,23 +21,12 @@ struct order {
 };
 
 void
-orders_init(struct orders *all)
+orders_init(struct orders *all, int sock)
 {
-	(void)pthread_mutex_init(&all->send_mutex, NULL);
+	teller_init(&all->teller, sock);
 	(void)pthread_mutex_init(&all->mutex, NULL);
 	(void)pthread_cond_init(&all->changed, NULL);
 	all->n_threads = 0;
-}
-
-int
-orders_tell(struct orders *all, struct message *m, struct imgd_error **err)
-{
-	int r;
-
-	pthread_mutex_lock(&all->send_mutex);
-	r = message_send(all->sock, m, err);
-	pthread_mutex_unlock(&all->send_mutex);
-	return r;
 }
 
 /* ---- one order ---- */
@@ -63,29 +52,15 @@ order_progress(struct order *o, uint64_t bytes)
 	message_init(&m, PULLER_PROGRESS);
 	message_put_u32(&m, o->layer);
 	message_put_u64(&m, bytes);
-	(void)orders_tell(o->all, &m, NULL);
+	(void)teller_send(&o->all->teller, &m, NULL);
 }
 
 static int
 write_tar(void *ctx, const void *buf, uint64_t len, struct imgd_error **err)
 {
-	struct order *o = ctx;
-	const char *p = buf;
+	const struct order *o = ctx;
 
-	while (len > 0) {
-		ssize_t n = write(o->out_fd, p, len);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		/* The unpacker is gone, and tells the engine why itself. */
-		if (n < 0)
-			return imgd_error_set(err,
-			    errno == EPIPE ? ECANCELED : errno,
-			    "write to unpacker: %s", strerror(errno));
-		p += n;
-		len -= (uint64_t)n;
-	}
-	return 0;
+	return layer_order_write(o->out_fd, buf, len, err);
 }
 
 static void
@@ -118,7 +93,7 @@ layer_thread(void *arg)
 		message_put_u64(&m, counts.blob_bytes);
 		message_put_u64(&m, counts.tar_bytes);
 	}
-	(void)orders_tell(all, &m, NULL);
+	(void)teller_send(&all->teller, &m, NULL);
 	/* Closed after the word: an end of file alone means nothing. */
 	close_fd(&o->out_fd);
 	free(o);
@@ -158,24 +133,15 @@ static int
 take_order(struct orders *all, struct message *m, struct imgd_error **err)
 {
 	struct order *o = calloc(1, sizeof(*o));
-	uint32_t i, n_urls;
 	int r;
 
 	if (o == NULL)
 		return imgd_error_set(err, ENOMEM, "out of memory");
 	o->all = all;
-	o->layer = message_get_u32(m);
-	(void)message_get_str(m);
-	(void)message_get_u64(m);
-	(void)message_get_str(m);
-	n_urls = message_get_u32(m);
-	for (i = 0; i < n_urls && !m->is_bad; i++)
-		(void)message_get_str(m);
-	o->out_fd = message_get_fd(m);
-	/* No file: there is no blob to keep. */
-	if (message_get_u32(m) != 0 || o->layer >= all->n_layers)
-		m->is_bad = true;
-	r = message_end(m, err);
+	r = layer_order_take(m, &o->layer, &o->out_fd, err);
+	if (r >= 0 && o->layer >= all->n_layers)
+		r = imgd_error_set(err, IMGD_E_PROTOCOL,
+		    "there is no layer %u", (unsigned int)o->layer);
 	if (r >= 0)
 		r = start_thread(o, err);
 	if (r < 0) {
@@ -193,7 +159,7 @@ orders_serve(struct orders *all, struct imgd_error **err)
 		int r;
 
 		message_init(&m, 0);
-		r = message_recv(all->sock, PROTOCOL_MAX_ORDER, &m, err);
+		r = message_recv(all->teller.sock, PROTOCOL_MAX_ORDER, &m, err);
 		if (r <= 0)
 			return r;
 		if (m.type == PULLER_FETCH)

@@ -10,6 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "core/teller.h"
 #include "imgd/driver.h"
 #include "imgd/error.h"
 #include "lib/message.h"
@@ -32,14 +33,13 @@ struct orders_ops {
 };
 
 struct orders {
-	int sock; /* the engine's other end; borrowed */
+	struct teller teller;
 	const struct orders_ops *ops;
 	void *ctx;
 	uint32_t max_threads;
 	size_t n_layers;
 
 	/* private */
-	pthread_mutex_t send_mutex;
 	pthread_mutex_t mutex; /* for n_threads */
 	pthread_cond_t changed;
 	uint32_t n_threads;
@@ -48,12 +48,9 @@ struct orders {
 /* Most threads that an engine may ask for. */
 #define ORDERS_MAX_THREADS 64
 
-/* Fill the private part; the rest can be set until orders_serve. */
-void orders_init(struct orders *all);
-
-/* Send a message to the engine; any thread. */
-int orders_tell(struct orders *all, struct message *m,
-    struct imgd_error **err);
+/* Fill teller and the private part; the rest can be set until orders_serve.
+ * sock: borrowed. */
+void orders_init(struct orders *all, int sock);
 
 /* From write_layer: so many bytes of the layer have been read. */
 void order_progress(struct order *o, uint64_t bytes);

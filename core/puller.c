@@ -16,11 +16,14 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "core/layer-order.h"
 #include "core/protocol.h"
 #include "core/puller-legacy.h"
 #include "core/puller-params.h"
 #include "core/pusher.h"
 #include "core/role.h"
+#include "core/teller.h"
+#include "core/work-queue.h"
 #include "lib/cleanup.h"
 #include "lib/log.h"
 #include "lib/message.h"
@@ -29,7 +32,6 @@
 #include "registry/spool.h"
 
 #define PROGRESS_INTERVAL_MS 100
-#define FETCH_STACK          (384u << 10)
 #define MAX_THREADS          64
 #define MAX_URLS             16
 #define MAX_MARKS            64
@@ -38,7 +40,7 @@
 #define EARLY_RATE_BYTES     (1u << 20)
 
 struct fetch {
-	struct fetch *next;
+	struct work_item item;
 	uint32_t layer;
 	int out_fd;
 	struct descriptor blob;
@@ -48,29 +50,21 @@ struct fetch {
 };
 
 struct puller {
-	int sock;
+	struct teller teller;
+	struct work_queue fetches;
 	struct puller_params params;
 	struct registry_session *session;
 	struct legacy_image *legacy; /* the image, if it is of that kind */
 	/* What on the way to the image may have been signed. */
 	char signed_digests[MAX_SIGNED][DIGEST_STR_SIZE];
 	size_t n_signed;
-	pthread_mutex_t send_mutex;
-	pthread_mutex_t mutex; /* for the queue */
-	pthread_cond_t changed;
-	struct fetch *queue, **queue_end;
 	unsigned int n_threads, n_idle;
 };
 
 static int
 tell(struct puller *p, struct message *m, struct imgd_error **err)
 {
-	int r;
-
-	pthread_mutex_lock(&p->send_mutex);
-	r = message_send(p->sock, m, err);
-	pthread_mutex_unlock(&p->send_mutex);
-	return r;
+	return teller_send(&p->teller, m, err);
 }
 
 static int
@@ -136,23 +130,9 @@ progress(void *ctx, uint64_t bytes)
 static int
 write_tar(void *ctx, const void *buf, uint64_t len, struct imgd_error **err)
 {
-	struct transfer *t = ctx;
-	const char *p = buf;
+	const struct transfer *t = ctx;
 
-	while (len > 0) {
-		ssize_t n = write(t->fetch->out_fd, p, len);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		/* The unpacker is gone, and tells the engine why itself. */
-		if (n < 0)
-			return imgd_error_set(err,
-			    errno == EPIPE ? ECANCELED : errno,
-			    "write to unpacker: %s", strerror(errno));
-		p += n;
-		len -= (uint64_t)n;
-	}
-	return 0;
+	return layer_order_write(t->fetch->out_fd, buf, len, err);
 }
 
 static int
@@ -169,8 +149,21 @@ tell_mark(void *ctx, const struct spool_mark *mark, struct imgd_error **err)
 }
 
 static void
-run_fetch(struct puller *p, struct fetch *f)
+fetch_free(struct fetch *f)
 {
+	if (f == NULL)
+		return;
+	close_fd(&f->out_fd);
+	close_fd(&f->spool.fd);
+	descriptor_done(&f->blob);
+	free(f);
+}
+
+static void
+run_fetch(void *ctx, struct work_item *item)
+{
+	struct puller *p = ctx;
+	struct fetch *f = (struct fetch *)item;
 	cleanup_error struct imgd_error *err = NULL;
 	struct transfer t = { .puller = p, .fetch = f };
 	struct imgd_sink sink = { sizeof(sink), &t, write_tar };
@@ -197,62 +190,7 @@ run_fetch(struct puller *p, struct fetch *f)
 	}
 	(void)tell(p, &m, NULL);
 	/* Closed after the word: an end of file alone means nothing. */
-	close_fd(&f->out_fd);
-}
-
-static void
-fetch_free(struct fetch *f)
-{
-	if (f == NULL)
-		return;
-	close_fd(&f->out_fd);
-	close_fd(&f->spool.fd);
-	descriptor_done(&f->blob);
-	free(f);
-}
-
-static void *
-fetch_thread(void *arg)
-{
-	struct puller *p = arg;
-
-	for (;;) {
-		struct fetch *f;
-
-		pthread_mutex_lock(&p->mutex);
-		p->n_idle++;
-		while (p->queue == NULL)
-			pthread_cond_wait(&p->changed, &p->mutex);
-		p->n_idle--;
-		f = p->queue;
-		p->queue = f->next;
-		if (p->queue == NULL)
-			p->queue_end = &p->queue;
-		pthread_mutex_unlock(&p->mutex);
-		run_fetch(p, f);
-		fetch_free(f);
-	}
-	return NULL;
-}
-
-static int
-ensure_thread(struct puller *p, struct imgd_error **err)
-{
-	pthread_attr_t attr;
-	pthread_t thread;
-	int r;
-
-	if (p->n_idle > 0 || p->n_threads >= p->params.n_threads)
-		return 0;
-	(void)pthread_attr_init(&attr);
-	(void)pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-	(void)pthread_attr_setstacksize(&attr, FETCH_STACK);
-	r = pthread_create(&thread, &attr, fetch_thread, p);
-	(void)pthread_attr_destroy(&attr);
-	if (r != 0 && p->n_threads == 0)
-		return imgd_error_set(err, r, "thread: %s", strerror(r));
-	p->n_threads += r == 0;
-	return 0;
+	fetch_free(f);
 }
 
 static void
@@ -325,16 +263,10 @@ order(struct puller *p, struct message *m, struct imgd_error **err)
 		return imgd_error_set(err, ENOMEM, "out of memory");
 	f->out_fd = f->spool.fd = -EBADF;
 	r = parse_fetch(p, m, f, err);
-	if (r < 0) {
+	if (r >= 0)
+		r = work_queue_add(&p->fetches, &f->item, err);
+	if (r < 0)
 		fetch_free(f);
-		return r;
-	}
-	pthread_mutex_lock(&p->mutex);
-	*p->queue_end = f;
-	p->queue_end = &f->next;
-	r = ensure_thread(p, err);
-	pthread_cond_signal(&p->changed);
-	pthread_mutex_unlock(&p->mutex);
 	return r;
 }
 
@@ -543,6 +475,9 @@ puller_open_session(const struct puller_params *params, bool is_push,
 		.identity_token = is_text(params->identity_token)
 		    ? params->identity_token
 		    : NULL,
+		.registry_token = is_text(params->registry_token)
+		    ? params->registry_token
+		    : NULL,
 	};
 	r = registry_session_new(&rp, ret, err);
 	free(mirrors);
@@ -567,11 +502,11 @@ serve(struct puller *p, struct imgd_error **err)
 	int r;
 
 	message_init(&m, 0);
-	r = message_recv(p->sock, PROTOCOL_MAX_DOC, &m, err);
+	r = message_recv(p->teller.sock, PROTOCOL_MAX_DOC, &m, err);
 	if (r <= 0)
 		return r;
 	if (m.type == PUSHER_START)
-		return pusher_serve(p->sock, &m, err);
+		return pusher_serve(p->teller.sock, &m, err);
 	if (m.type != PULLER_START)
 		return imgd_error_set(err, IMGD_E_PROTOCOL,
 		    "unexpected message %u", (unsigned int)m.type);
@@ -581,6 +516,7 @@ serve(struct puller *p, struct imgd_error **err)
 	if (p->params.n_threads < 1 || p->params.n_threads > MAX_THREADS)
 		return imgd_error_set(err, IMGD_E_PROTOCOL,
 		    "malformed start message");
+	p->fetches.max_threads = p->params.n_threads;
 	r = puller_open_session(&p->params, /* is_push= */ false,
 	    tell_retrying, p, &p->session, err);
 	if (r >= 0)
@@ -589,7 +525,7 @@ serve(struct puller *p, struct imgd_error **err)
 		cleanup(message_done) struct message next;
 
 		message_init(&next, 0);
-		r = message_recv(p->sock, PROTOCOL_MAX_ORDER, &next, err);
+		r = message_recv(p->teller.sock, PROTOCOL_MAX_ORDER, &next, err);
 		if (r <= 0)
 			return r;
 		if (next.type == PULLER_CONFIG_WANTED && p->legacy != NULL) {
@@ -610,7 +546,7 @@ int
 imgd_worker_main(int sock, unsigned int what)
 {
 	cleanup_error struct imgd_error *err = NULL;
-	struct puller p = { .sock = sock };
+	struct puller p = { .session = NULL };
 	struct message m;
 
 	(void)what;
@@ -618,10 +554,10 @@ imgd_worker_main(int sock, unsigned int what)
 	(void)mallopt(M_ARENA_MAX, 1);
 	(void)mallopt(M_MMAP_THRESHOLD, 128 << 10);
 	(void)mallopt(M_TRIM_THRESHOLD, 128 << 10);
-	p.queue_end = &p.queue;
-	(void)pthread_mutex_init(&p.send_mutex, NULL);
-	(void)pthread_mutex_init(&p.mutex, NULL);
-	(void)pthread_cond_init(&p.changed, NULL);
+	teller_init(&p.teller, sock);
+	p.fetches.run = run_fetch;
+	p.fetches.ctx = &p;
+	work_queue_init(&p.fetches);
 	if (serve(&p, &err) < 0) {
 		message_init(&m, PULLER_FAILED);
 		message_put_error(&m, err);

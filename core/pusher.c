@@ -16,6 +16,8 @@
 
 #include "core/protocol.h"
 #include "core/pusher.h"
+#include "core/teller.h"
+#include "core/work-queue.h"
 #include "lib/cleanup.h"
 #include "lib/deflate.h"
 #include "lib/message.h"
@@ -24,20 +26,16 @@
 #define PROGRESS_INTERVAL_MS 100
 #define MAX_MOUNTS           8
 #define MAX_THREADS          64
-#define WORK_STACK           (384u << 10)
-
-struct order {
-	struct order *next;
-	struct message m;
-};
 
 struct pusher;
 
-/* An order that is being served. */
+/* An order, until it is served. */
 struct work {
+	struct work_item item;
 	struct work *next;
 	struct pusher *pusher;
 	uint32_t layer;
+	struct message order;
 	struct message answer; /* the engine's, to an upload */
 	bool has_answer;
 	/* of an upload */
@@ -49,25 +47,18 @@ struct work {
 };
 
 struct pusher {
-	int sock;
+	struct teller teller;
+	struct work_queue queue;
 	struct registry_session *session;
-	pthread_mutex_t send_mutex;
-	pthread_mutex_t mutex; /* for what follows, and the works' answers */
+	pthread_mutex_t mutex; /* for the works, and their answers */
 	pthread_cond_t changed;
-	struct order *queue, **queue_end;
-	struct work *works;
-	unsigned int n_threads, n_idle, n_queued, max_threads;
+	struct work *works; /* the newest first */
 };
 
 static int
 tell(struct pusher *p, struct message *m, struct imgd_error **err)
 {
-	int r;
-
-	pthread_mutex_lock(&p->send_mutex);
-	r = message_send(p->sock, m, err);
-	pthread_mutex_unlock(&p->send_mutex);
-	return r;
+	return teller_send(&p->teller, m, err);
 }
 
 /* Begin a message about the work's layer. */
@@ -340,100 +331,63 @@ obey(struct work *w, struct message *m, struct imgd_error **err)
 	}
 }
 
-/* It is known to the thread that reads before its order is served. */
 static void
-serve(struct pusher *p, struct order *o, struct work *w)
+work_free(struct work *w)
+{
+	struct work **link;
+
+	pthread_mutex_lock(&w->pusher->mutex);
+	for (link = &w->pusher->works; *link != w; link = &(*link)->next)
+		;
+	*link = w->next;
+	pthread_mutex_unlock(&w->pusher->mutex);
+	close_fd(&w->tar_fd);
+	message_done(&w->answer);
+	message_done(&w->order);
+	free(w);
+}
+
+static void
+serve(void *ctx, struct work_item *item)
 {
 	cleanup_error struct imgd_error *err = NULL;
-	struct work **link;
+	struct work *w = (struct work *)item;
 	struct message m;
 
-	if (obey(w, &o->m, &err) < 0) {
+	if (obey(w, &w->order, &err) < 0) {
 		message_init(&m, w->layer == PUSHER_NO_LAYER
 			? PULLER_FAILED
 			: PULLER_LAYER_FAILED);
 		if (w->layer != PUSHER_NO_LAYER)
 			message_put_u32(&m, w->layer);
 		message_put_error(&m, err);
-		(void)tell(p, &m, NULL);
+		(void)tell(ctx, &m, NULL);
 	}
-	pthread_mutex_lock(&p->mutex);
-	for (link = &p->works; *link != w; link = &(*link)->next)
-		;
-	*link = w->next;
-	pthread_mutex_unlock(&p->mutex);
-	message_done(&w->answer);
-	message_done(&o->m);
-	free(o);
-}
-
-static void *
-work_thread(void *arg)
-{
-	struct pusher *p = arg;
-
-	for (;;) {
-		struct work w = { .pusher = p, .tar_fd = -EBADF };
-		struct order *o;
-
-		message_init(&w.answer, 0);
-		pthread_mutex_lock(&p->mutex);
-		p->n_idle++;
-		while (p->queue == NULL)
-			pthread_cond_wait(&p->changed, &p->mutex);
-		p->n_idle--;
-		o = p->queue;
-		p->queue = o->next;
-		p->n_queued--;
-		if (p->queue == NULL)
-			p->queue_end = &p->queue;
-		w.layer = message_get_u32(&o->m);
-		w.next = p->works;
-		p->works = &w;
-		pthread_mutex_unlock(&p->mutex);
-		serve(p, o, &w);
-	}
-	return NULL;
-}
-
-static int
-ensure_thread(struct pusher *p, struct imgd_error **err)
-{
-	pthread_attr_t attr;
-	pthread_t thread;
-	int r;
-
-	if (p->n_idle >= p->n_queued || p->n_threads >= p->max_threads)
-		return 0;
-	(void)pthread_attr_init(&attr);
-	(void)pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-	(void)pthread_attr_setstacksize(&attr, WORK_STACK);
-	r = pthread_create(&thread, &attr, work_thread, p);
-	(void)pthread_attr_destroy(&attr);
-	if (r != 0 && p->n_threads == 0)
-		return imgd_error_set(err, r, "thread: %s", strerror(r));
-	p->n_threads += r == 0;
-	return 0;
+	work_free(w);
 }
 
 /* Takes m's contents. */
 static int
 enqueue(struct pusher *p, struct message *m, struct imgd_error **err)
 {
-	struct order *o = calloc(1, sizeof(*o));
+	struct work *w = calloc(1, sizeof(*w));
 	int r;
 
-	if (o == NULL)
+	if (w == NULL)
 		return imgd_error_set(err, ENOMEM, "out of memory");
-	o->m = *m;
+	w->pusher = p;
+	w->tar_fd = -EBADF;
+	message_init(&w->answer, 0);
+	w->layer = message_get_u32(m);
+	w->order = *m;
 	message_init(m, 0);
 	pthread_mutex_lock(&p->mutex);
-	*p->queue_end = o;
-	p->queue_end = &o->next;
-	p->n_queued++;
-	r = ensure_thread(p, err);
-	pthread_cond_broadcast(&p->changed);
+	w->next = p->works;
+	p->works = w;
 	pthread_mutex_unlock(&p->mutex);
+	r = work_queue_add(&p->queue, &w->item, err);
+	if (r < 0)
+		work_free(w);
 	return r;
 }
 
@@ -494,7 +448,7 @@ int
 pusher_serve(int sock, struct message *start, struct imgd_error **err)
 {
 	/* Threads use it until the process ends. */
-	static struct pusher p = { .send_mutex = PTHREAD_MUTEX_INITIALIZER,
+	static struct pusher p = { .queue = { .run = serve, .ctx = &p },
 		.mutex = PTHREAD_MUTEX_INITIALIZER,
 		.changed = PTHREAD_COND_INITIALIZER };
 	struct puller_params params;
@@ -502,13 +456,14 @@ pusher_serve(int sock, struct message *start, struct imgd_error **err)
 
 	if (r < 0)
 		return r;
-	p.sock = sock;
-	p.queue_end = &p.queue;
-	p.max_threads = params.n_threads;
+	teller_init(&p.teller, sock);
+	work_queue_init(&p.queue);
+	p.queue.max_threads = params.n_threads;
 	r = puller_open_session(&params, /* is_push= */ true, tell_retrying,
 	    &p, &p.session, err);
 	puller_params_done(&params);
-	if (r >= 0 && (p.max_threads < 1 || p.max_threads > MAX_THREADS))
+	if (r >= 0 && (p.queue.max_threads < 1 ||
+			  p.queue.max_threads > MAX_THREADS))
 		r = imgd_error_set(err, IMGD_E_PROTOCOL,
 		    "malformed start message");
 	while (r >= 0) {

@@ -362,16 +362,7 @@ write_all(struct job *job, struct archive_out *a, const struct save *s,
 		    save_blob_name(s->blobs[i].digest, name),
 		    s->blobs[i].data, s->blobs[i].len, /* time= */ 0, err);
 	}
-	if (r >= 0)
-		r = archive_out_finish(a, err);
-	if (r < 0)
-		return r;
-	for (i = 0; i < s->n; i++) {
-		const char *id = s->images[i].image.id;
-
-		image_event(job->engine, "save", id, id, id);
-	}
-	return 0;
+	return r < 0 ? r : archive_out_finish(a, err);
 }
 
 int

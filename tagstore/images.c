@@ -339,6 +339,40 @@ tagstore_images(struct tagstore *ts, tagstore_image_cb *cb, void *ctx,
 	return r;
 }
 
+#define LIST_LAYERS \
+	"SELECT il.image, il.chain_id, IFNULL(l.size, 0)" \
+	" FROM image_layers il LEFT JOIN layers l ON l.chain_id = il.chain_id" \
+	"  AND l.state = 'ready' AND l.state <> 'dying' AND l.driver =" \
+	"   (SELECT MIN(driver) FROM image_drivers d" \
+	"    WHERE d.image = il.image)" \
+	" ORDER BY il.image, il.position"
+
+int
+tagstore_layer_summaries(struct tagstore *ts, tagstore_layer_summary_cb *cb,
+    void *ctx, struct imgd_error **err)
+{
+	cleanup_mutex pthread_mutex_t *m = lock(ts);
+	cleanup_stmt sqlite3_stmt *st = NULL;
+	int r;
+
+	(void)m;
+	r = sql_prepare(ts, &st, err, LIST_LAYERS, "");
+	if (r < 0)
+		return r;
+	while ((r = sql_step(ts, st, err)) > 0) {
+		const struct layer_summary s = {
+			.image = sql_text(st, 0),
+			.chain_id = sql_text(st, 1),
+			.size_bytes = (uint64_t)sqlite3_column_int64(st, 2),
+		};
+
+		r = cb(ctx, &s);
+		if (r < 0)
+			return r;
+	}
+	return r;
+}
+
 static int
 one_text(struct tagstore *ts, sqlite3_stmt *st, char **ret,
     struct imgd_error **err)

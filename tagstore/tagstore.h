@@ -111,6 +111,17 @@ typedef int tagstore_image_cb(void *ctx, const struct image_summary *s);
 int tagstore_images(struct tagstore *ts, tagstore_image_cb *cb, void *ctx,
     struct imgd_error **err);
 
+/* A layer of an image: its size is its content's in one driver of the image. */
+struct layer_summary {
+	const char *image, *chain_id;
+	uint64_t size_bytes;
+};
+typedef int tagstore_layer_summary_cb(void *ctx,
+    const struct layer_summary *s);
+/* All images' layers: image by image in the order of ids, base first. */
+int tagstore_layer_summaries(struct tagstore *ts,
+    tagstore_layer_summary_cb *cb, void *ctx, struct imgd_error **err);
+
 /* The image's labels as JSON, malloc'ed; "" for none. */
 int tagstore_image_labels(struct tagstore *ts, const char *image, char **ret,
     struct imgd_error **err);
@@ -148,6 +159,8 @@ struct layer_row {
 	char *state;
 	uint64_t size_bytes; /* content */
 	uint64_t tar_bytes;
+	bool is_damaged;  /* known not to hold what it should */
+	bool is_replaced; /* its content may be mounted as another's */
 };
 void layer_row_done(struct layer_row *row);
 

@@ -151,6 +151,16 @@ foreign() {
 	    chmod 600 "$bundle/.imgd-bundle" && imgd bundle --rm "$bundle"
 }
 ok "nor one that others may write" foreign
+long_marker() {
+	imgd bundle --name box app:1 "$bundle" >/dev/null || return 1
+	cp -p "$bundle/.imgd-bundle" "$dir/marker"
+	head -c $((65537 - $(stat -c %s "$dir/marker"))) /dev/zero |
+	    tr '\0' ' ' >>"$bundle/.imgd-bundle"
+	! imgd bundle --rm "$bundle" 2>"$dir/err" && cat "$dir/err" &&
+	    grep "longer than 65536 bytes" "$dir/err" || return 1
+	truncate -s 65536 "$bundle/.imgd-bundle" && imgd bundle --rm "$bundle"
+}
+ok "nor one that is longer than any" long_marker
 left() {
 	imgd bundle --name box app:1 "$bundle" >/dev/null &&
 	    imgd umount box && imgd rm box && imgd create box app:1 &&

@@ -9,6 +9,9 @@ for name in same changed gone/a gone/deep/b swap/x; do
 	echo "$name" >"$dir/0/$name"
 done
 ln "$dir/0/same" "$dir/0/same2"
+# ".wh." and a byte more than a name has room for.
+long=$(printf %252s n | tr ' ' n)
+echo long >"$dir/0/$long"
 ln -s same "$dir/0/link"
 ln -s same "$dir/0/notdir"
 echo 1 >"$dir/1/lib/so"
@@ -178,6 +181,20 @@ if in_box sh -c 'mkdir odd && touch odd/.wh.so' 2>/dev/null; then
 	    "odd/.wh.so: a name that begins with .wh." imgd commit box bad:1
 fi
 in_box rm -r odd
+
+imgd create box2 app:1 >/dev/null
+imgd mount box2 "$dir/mnt" >/dev/null
+# aufs itself cannot remove it.
+rm "$dir/mnt/$long" 2>/dev/null
+status=$?
+imgd umount box2 >/dev/null
+# overlayfs tidies up its own when it is mounted next.
+imgd diff box2 >/dev/null
+if [ $status -eq 0 ]; then
+	refused "a name that is too long for its whiteout" \
+	    "nn: the name is too long for a whiteout" imgd commit box2 bad:1
+fi
+imgd rm box2 >/dev/null
 
 # ---- whoever is killed ----
 

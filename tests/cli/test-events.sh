@@ -53,6 +53,8 @@ imgd create box app:1 >/dev/null
 imgd rm box >/dev/null
 imgd tag app:1 "127.0.0.1:$registry_port/up/app:1"
 imgd push -q "127.0.0.1:$registry_port/up/app:1" >/dev/null
+imgd save -o "$dir/saved.tar" app:1
+imgd load -q -i "$dir/saved.tar" >/dev/null
 imgd rmi app:2 >/dev/null
 imgd rmi -f "$id" >/dev/null
 ok "and hears the last" hears all '"delete"'
@@ -69,6 +71,8 @@ container create KEY box me
 container destroy KEY box me
 image tag ID 127.0.0.1:PORT/up/app:1 me
 image push 127.0.0.1:PORT/up/app:1 127.0.0.1:PORT/up/app me
+image save ID ID me
+image load ID ID me
 image untag ID ID me
 image untag ID ID me
 image untag ID ID me

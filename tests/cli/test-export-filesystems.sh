@@ -145,12 +145,13 @@ confined() {
 		#!/bin/sh
 		caps=$(sed -n 's/^CapBnd:[^0-9a-f]*//p' /proc/self/status)
 		for place in /usr /tree /proc/sys/kernel; do
-			{ : >$place/spied; } 2>/dev/null && wrote=yes
+			why=$(touch $place/imgd-spied 2>&1) &&
+			    wrote="$wrote $place" && rm $place/imgd-spied
 		done
 		for name in /etc/shadow /root /home /dev /sys "$(dirname "$0")"/spy; do
 			[ ! -e "$name" ] || seen="$seen $name"
 		done
-		others=$(echo /proc/[0-9]* | tr ' ' '\n' | grep -cvE '/[1-9]$')
+		others=$(echo /proc/[0-9]* | wc -w)
 		links=$(grep -c : /proc/self/net/dev)
 		echo "caps=$caps wrote=$wrote seen=$seen others=$others links=$links"
 		exit 1
@@ -161,7 +162,7 @@ confined() {
 	imgd export --format=erofs -o "$dir/files/x" box 2>"$dir/err"
 	umount "$program_file"
 	cat "$dir/err"
-	grep -E 'caps=0{15}4 wrote= seen= others=0 links=1$' "$dir/err"
+	grep -E 'caps=0{15}4 wrote= seen= others=[1-6] links=1$' "$dir/err"
 }
 ok "a program can read the tree, and that is all" confined
 killed() { # WHO S

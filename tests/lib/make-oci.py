@@ -74,6 +74,7 @@ def main():
     parser.add_argument("--arch", default="amd64")
     parser.add_argument("--created", default="2014-11-24T00:00:00Z")
     parser.add_argument("--label", action="append", default=[])
+    parser.add_argument("--history", help="JSON")
     parser.add_argument("layout")
     parser.add_argument("tag")
     parser.add_argument("tars", nargs="*")
@@ -91,6 +92,8 @@ def main():
         "history": [{"created": "2014-11-24T00:00:00Z",
                      "created_by": "layer %d" % i}
                     for i in range(len(layers))]}
+    if args.history:
+        config["history"] = json.loads(args.history)
     if args.label:
         config["config"]["Labels"] = dict(
             label.split("=", 1) for label in args.label)
