@@ -53,7 +53,8 @@ unwrap(struct document *d, struct imgd_error **err)
 }
 
 static int
-verify(const struct document_want *w, struct document *d, struct imgd_error **err)
+verify(const struct document_want *w, struct document *d,
+    struct imgd_error **err)
 {
 	const char *expected = w->expected_digest;
 	const char *type = w->media_type != NULL ? w->media_type
@@ -84,8 +85,9 @@ verify(const struct document_want *w, struct document *d, struct imgd_error **er
 }
 
 static int
-get_from(struct registry_session *s, struct endpoint *e, const struct document_want *w,
-    struct document *d, struct imgd_error **err)
+get_from(struct registry_session *s, struct endpoint *e,
+    const struct document_want *w, struct document *d,
+    struct imgd_error **err)
 {
 	struct http_request req = { .method = "GET", .accept = w->accept,
 		.max_body = w->max_bytes,
@@ -117,8 +119,8 @@ get_from(struct registry_session *s, struct endpoint *e, const struct document_w
 
 /* Ask every place in turn. */
 static int
-get_once(struct registry_session *s, const struct document_want *w, struct document *d,
-    struct imgd_error **err)
+get_once(struct registry_session *s, const struct document_want *w,
+    struct document *d, struct imgd_error **err)
 {
 	struct endpoint *e;
 	bool is_last;

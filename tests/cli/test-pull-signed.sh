@@ -73,6 +73,34 @@ refused "moved here: its name" "for the name registry.example.org/team/two" \
     pull two:2 rsa
 ok "moved here: any name" pull two:2 rsa --any-name
 
+imgd rmi -f "$host/t/two:2" >"$dir/out" 2>&1
+
+# A registry that lists referrers itself; it tells what it was asked for.
+# shellcheck disable=SC2034 # for lying_start
+lying_script=referrers.py
+lying_start "$registry_port" || exit 99
+front=127.0.0.1:$lying_port
+asked() {
+	curl -s --noproxy '*' "http://$front/_requests"
+}
+layer=$(curl -s --noproxy '*' "http://$host/v2/t/two/manifests/2" -H \
+    'Accept: application/vnd.oci.image.manifest.v1+json' |
+    jq -r '.layers[0].digest')
+curl -s --noproxy '*' -X DELETE "http://$host/v2/t/two/manifests/$(
+    manifest_digest two "$(echo "$two" | tr : -).sig")"
+refused "the list of referrers: another name" "for the name $host/t/two" \
+    imgd pull -q --verify-key "$dir/ec.pub" "$front/t/two:2"
+ok "nothing of a refused image's layers was asked for" sh -c \
+    'case $1 in *"$2"*) exit 1 ;; *referrers*) ;; *) exit 1 ;; esac' \
+    sh "$(asked)" "$layer"
+sign --referrers --name "$front/t/two" two "$two" ec
+ok "the list of referrers" \
+    imgd pull -q --verify-key "$dir/ec.pub" "$front/t/two:2"
+ok "then the layers are" sh -c 'case $1 in *"$2"*) ;; *) exit 1 ;; esac' \
+    sh "$(asked)" "$layer"
+imgd rmi -f "$front/t/two:2" >"$dir/out" 2>&1
+lying_stop
+
 # Of several platforms index or image may be signed.
 push_index many three:3
 push_index many four:4
