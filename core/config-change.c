@@ -8,6 +8,7 @@
 #include <strings.h>
 
 #include "core/config-change.h"
+#include "core/shell-word.h"
 #include "lib/cleanup-json.h"
 #include "lib/json-scan.h"
 #include "lib/strbuf.h"
@@ -76,44 +77,64 @@ json_form(const char *s)
 	return take_ptr(&o);
 }
 
-/* Take the next word off *s, without its quotes and backslashes; blanks inside
- * of quotes belong to it.  1, or 0 at the end of the line. */
+/* Take the next word off *s, with its quotes and backslashes; blanks inside of
+ * quotes belong to it.  1, or 0 at the end of the line. */
 static int
 next_word(const char **s, struct strbuf *word, struct imgd_error **err)
 {
-	const char *p = skip_blanks(*s);
+	const char *p = skip_blanks(*s), *from = p;
 	char quote = '\0';
 
 	strbuf_truncate(word, 0);
 	if (*p == '\0')
 		return 0;
 	for (; *p != '\0' && (quote != '\0' || !is_blank(*p)); p++) {
-		if (quote == '\0' && (*p == '"' || *p == '\'')) {
+		if (quote == '\0' && (*p == '"' || *p == '\''))
 			quote = *p;
-			continue;
-		}
-		if (*p == quote) {
+		else if (*p == quote)
 			quote = '\0';
-			continue;
-		}
-		if (*p == '\\' && quote != '\'' && p[1] != '\0')
+		else if (*p == '\\' && quote != '\'' && p[1] != '\0')
 			p++;
-		strbuf_putc(word, *p);
 	}
-	if (quote != '\0')
-		return imgd_error_set(err, EINVAL, "a quote is not closed");
-	if (word->data == NULL)
-		strbuf_append(word, "", 0);
+	strbuf_append(word, from, (size_t)(p - from));
 	*s = p;
 	return word->is_failed ? imgd_error_set(err, ENOMEM, "out of memory")
 			       : 1;
 }
 
+/* Without quotes, and with the values of variables; *ret is malloc'ed. */
+static int
+expand(const struct config_change *c, const char *word, char **ret,
+    struct imgd_error **err)
+{
+	struct strbuf sb = STRBUF_INIT;
+	int r = shell_word_expand(word, c->env, &sb, err);
+
+	if (r >= 0) {
+		*ret = strbuf_take(&sb);
+		if (*ret == NULL)
+			r = imgd_error_set(err, ENOMEM, "out of memory");
+	}
+	strbuf_done(&sb);
+	return r;
+}
+
+typedef int take_fn(struct config_change *c, const char *word,
+    struct imgd_error **err);
+
+static int
+expand_and_take(struct config_change *c, const char *word, take_fn *take,
+    struct imgd_error **err)
+{
+	cleanup_free char *expanded = NULL;
+	int r = expand(c, word, &expanded, err);
+
+	return r < 0 ? r : take(c, expanded, err);
+}
+
 /* Call take for each word, or each string of the JSON form. */
 static int
-each_word(struct config_change *c, const char *s,
-    int (*take)(struct config_change *c, const char *word,
-	struct imgd_error **err),
+each_word(struct config_change *c, const char *s, take_fn *take,
     struct imgd_error **err)
 {
 	cleanup_json struct json_object *list = json_form(s);
@@ -123,14 +144,14 @@ each_word(struct config_change *c, const char *s,
 
 	if (list != NULL) {
 		for (i = 0; i < json_object_array_length(list) && r >= 0; i++)
-			r = take(c,
+			r = expand_and_take(c,
 			    json_object_get_string(
 				json_object_array_get_idx(list, i)),
-			    err);
+			    take, err);
 		return r;
 	}
 	while ((r = next_word(&s, &word, err)) > 0) {
-		r = take(c, word.data != NULL ? word.data : "", err);
+		r = expand_and_take(c, word.data, take, err);
 		if (r < 0)
 			break;
 	}
@@ -199,22 +220,29 @@ set_env(struct config_change *c, const char *key, size_t key_len,
 }
 
 static int
-take_pair(struct config_change *c, bool is_label, const char *pair,
-    struct imgd_error **err)
+take_pair(struct config_change *c, bool is_label, const char *raw_key,
+    const char *raw_value, struct imgd_error **err)
 {
-	size_t n = strcspn(pair, "=");
-	cleanup_free char *key = strndup(pair, n);
+	cleanup_free char *key = NULL, *value = NULL, *pair = NULL;
+	int r = expand(c, raw_key, &key, err);
 
-	if (key == NULL)
-		return imgd_error_set(err, ENOMEM, "out of memory");
-	if (n == 0 || pair[n] != '=')
-		return imgd_error_set(err, EINVAL, "\"%s\" is not KEY=VALUE",
-		    pair);
-	if (is_label)
+	if (r >= 0)
+		r = expand(c, raw_value, &value, err);
+	if (r < 0)
+		return r;
+	if (*key == '\0')
+		return imgd_error_set(err, EINVAL, "\"=%s\" is not KEY=VALUE",
+		    value);
+	if (is_label) {
 		json_object_object_add(member(c, "Labels", false), key,
-		    text(pair + n + 1));
-	else
-		set_env(c, pair, n, pair);
+		    text(value));
+		return 0;
+	}
+	if (asprintf(&pair, "%s=%s", key, value) < 0) {
+		pair = NULL;
+		return imgd_error_set(err, ENOMEM, "out of memory");
+	}
+	set_env(c, key, strlen(key), pair);
 	return 0;
 }
 
@@ -224,22 +252,35 @@ change_pairs(struct config_change *c, bool is_label, const char *s,
     struct imgd_error **err)
 {
 	struct strbuf word = STRBUF_INIT;
-	size_t n = strcspn(s, " \t=");
-	int r = 0;
+	const char *rest = s;
+	int r = next_word(&rest, &word, err);
 
-	if (s[n] != '=') {
-		strbuf_append(&word, s, n);
-		strbuf_putc(&word, '=');
-		strbuf_puts(&word, skip_blanks(s + n));
-		r = word.is_failed || s[n] == '\0'
-		    ? imgd_error_set(err, EINVAL, "it needs two arguments")
-		    : take_pair(c, is_label, word.data, err);
-	} else {
-		while ((r = next_word(&s, &word, err)) > 0) {
-			r = take_pair(c, is_label, word.data, err);
-			if (r < 0)
-				break;
+	if (r > 0 && strchr(word.data, '=') == NULL) {
+		cleanup_free char *key = strndup(s, strcspn(s, " \t"));
+
+		rest = skip_blanks(s + strcspn(s, " \t"));
+		if (key == NULL)
+			r = imgd_error_set(err, ENOMEM, "out of memory");
+		else if (*rest == '\0')
+			r = imgd_error_set(err, EINVAL,
+			    "it needs two arguments");
+		else
+			r = take_pair(c, is_label, key, rest, err);
+		strbuf_done(&word);
+		return r;
+	}
+	while (r > 0) {
+		char *value = strchr(word.data, '=');
+
+		if (value == NULL) {
+			r = imgd_error_set(err, EINVAL,
+			    "\"%s\" is not KEY=VALUE", word.data);
+			break;
 		}
+		*value++ = '\0';
+		r = take_pair(c, is_label, word.data, value, err);
+		if (r >= 0)
+			r = next_word(&rest, &word, err);
 	}
 	strbuf_done(&word);
 	return r;
@@ -534,22 +575,54 @@ change_healthcheck(struct config_change *c, const char *s,
 
 static const struct instruction {
 	const char *name;
-	int (*change)(struct config_change *c, const char *s,
-	    struct imgd_error **err);
+	take_fn *change;
+	bool is_word; /* all of the line is one, to be expanded */
 } instructions[] = {
-	{ "CMD", change_cmd },
-	{ "ENTRYPOINT", change_entrypoint },
-	{ "ENV", change_env },
-	{ "EXPOSE", change_expose },
-	{ "HEALTHCHECK", change_healthcheck },
-	{ "LABEL", change_label },
-	{ "ONBUILD", change_onbuild },
-	{ "STOPSIGNAL", change_stopsignal },
-	{ "USER", change_user },
-	{ "VOLUME", change_volume },
-	{ "WORKDIR", change_workdir },
-	{ NULL, NULL },
+	{ "CMD", change_cmd, false },
+	{ "ENTRYPOINT", change_entrypoint, false },
+	{ "ENV", change_env, false },
+	{ "EXPOSE", change_expose, false },
+	{ "HEALTHCHECK", change_healthcheck, false },
+	{ "LABEL", change_label, false },
+	{ "ONBUILD", change_onbuild, false },
+	{ "STOPSIGNAL", change_stopsignal, true },
+	{ "USER", change_user, true },
+	{ "VOLUME", change_volume, false },
+	{ "WORKDIR", change_workdir, true },
+	{ NULL, NULL, false },
 };
+
+/* What variables are for a whole line: as they were before it. */
+static struct json_object *
+environment(const struct config_change *c)
+{
+	struct json_object *env = NULL, *copy = json_object_new_array();
+	size_t i;
+
+	if (!json_object_object_get_ex(c->config, "Env", &env) ||
+	    !json_object_is_type(env, json_type_array))
+		return copy;
+	for (i = 0; i < json_object_array_length(env); i++)
+		(void)json_object_array_add(copy,
+		    json_object_get(json_object_array_get_idx(env, i)));
+	return copy;
+}
+
+static int
+apply(struct config_change *c, const struct instruction *in, const char *s,
+    struct imgd_error **err)
+{
+	cleanup_json struct json_object *env = environment(c);
+	int r;
+
+	if (env == NULL)
+		return imgd_error_set(err, ENOMEM, "out of memory");
+	c->env = env;
+	r = in->is_word ? expand_and_take(c, s, in->change, err)
+			: in->change(c, s, err);
+	c->env = NULL;
+	return r;
+}
 
 int
 config_change(struct config_change *c, const char *line,
@@ -582,7 +655,7 @@ config_change(struct config_change *c, const char *line,
 	else if (!str_is_utf8(rest, len))
 		r = imgd_error_set(err, EINVAL, "it is no UTF-8");
 	else
-		r = in->change(c, rest, err);
+		r = apply(c, in, rest, err);
 	return r < 0 ? imgd_error_prefix(err, "%s", in->name) : 0;
 }
 

@@ -10,12 +10,13 @@
 struct config_change {
 	struct json_object *config; /* the object "config"; borrowed */
 	bool has_cmd;               /* a change has set it */
+	struct json_object *env;    /* while one is made; else NULL */
 };
 
 /*
  * Apply one instruction: CMD, ENTRYPOINT, ENV, EXPOSE, HEALTHCHECK, LABEL,
- * ONBUILD, STOPSIGNAL, USER, VOLUME, WORKDIR, in any case.  Variables are not
- * expanded.
+ * ONBUILD, STOPSIGNAL, USER, VOLUME, WORKDIR, in any case.  Variables of the
+ * config's environment are expanded where docker build does it.
  * -EINVAL for what is none or is malformed; then config is half changed.
  * Source: moby builder/dockerfile/dispatchers.go.
  */

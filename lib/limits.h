@@ -7,6 +7,7 @@
 /* Documents of a registry or archive. */
 #define LIMIT_MANIFEST_BYTES   (4u << 20)  /* manifest or index */
 #define LIMIT_CONFIG_BYTES     (8u << 20)  /* image config */
+#define LIMIT_EXPANDED_BYTES   (128u << 10) /* of a word: MAX_ARG_STRLEN */
 #define LIMIT_LEGACY_BYTES     (4u << 20)  /* v1 JSON of all an image's layers */
 #define LIMIT_TOKEN_BYTES      (64u << 10) /* token server's answer */
 #define LIMIT_ERROR_BODY_BYTES (64u << 10) /* body of an HTTP error */

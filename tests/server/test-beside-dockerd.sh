@@ -97,6 +97,29 @@ same "images once loaded" sort docker images --digests
 same "save into load" sh -c 'docker save ubuntu:14.04 | docker load'
 same "push" sh -c "docker tag ubuntu:14.04 $here/pushed:1 &&
     docker push -q $here/pushed:1"
+mkdir "$dir/file"
+echo x >"$dir/file/x"
+tar -C "$dir/file" -cf "$dir/file.tar" x
+# What is imported has the time of the import in its id.
+imported() {
+	docker import -c 'ENV A=b D=d' -c 'ENV C=$A E="$A ${D}" A=z' \
+	    -c "ENV Q='\$A' \"R S\"=\\\$A T=a\\ b" \
+	    -c 'ENV U=${NO:-x$A} V=${NO:+x} W=${A:+y${C}} X=$NO-$ Y=${A}${D}' \
+	    -c 'ENV old the "rest of $A"' -c 'LABEL "l $A"="$A" m=${A}m n="\n"' \
+	    -c 'WORKDIR /w/$A' -c 'USER ${A}' -c 'EXPOSE 8$NO0 90/$NO"tcp"' \
+	    -c 'VOLUME ["/v$A"]' -c 'VOLUME /u${A} /t"$A"' \
+	    -c 'CMD echo $A' \
+	    -c 'ENTRYPOINT ["$A"]' "$dir/file.tar" changed:1 >/dev/null &&
+	    docker inspect -f '{{json .Config}}' changed:1 | jq -S '{ Env,
+		Labels, WorkingDir, User, ExposedPorts, Volumes,
+		Cmd, Entrypoint }'
+}
+same "import with variables in changes" imported
+for change in 'ENV A=${A' 'ENV A=${A:?gone}' 'ENV A=${A:*x}' 'ENV A="$B' \
+    'ENV A=b c' 'ENV A=${}'; do
+	same "import with $change" sh -c '! docker import -c "$1" "$2" \
+	    >/dev/null 2>&1' sh "$change" "$dir/file.tar"
+done
 same "image prune" docker image prune -f
 same "ps" docker ps -a
 same "volume ls" docker volume ls
