@@ -190,8 +190,8 @@ try(const struct trust *t, const struct trust_demand *d,
 		    "it is for the name %s", p.reference);
 		return OTHER_NAME;
 	}
-	*ret = (struct trust_finding) { .reference = take_ptr(&p.reference),
-		.key = strdup(key) };
+	ret->reference = take_ptr(&p.reference);
+	ret->key = strdup(key);
 	memcpy(ret->digest, p.digest, DIGEST_STR_SIZE);
 	return GOOD;
 }
