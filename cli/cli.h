@@ -13,6 +13,8 @@
 #include "core/store.h"
 #include "imgd/error.h"
 
+struct store; /* core/store.h */
+
 /* Exit status of wrong usage; a verb returns it after usage_error. */
 #define EXIT_USAGE 2
 
@@ -46,10 +48,11 @@ struct cmd {
 extern const struct cmd cmds[]; /* ended by a NULL name */
 
 cmd_fn cmd_adopt, cmd_bundle, cmd_commit, cmd_create, cmd_daemon, cmd_df,
-    cmd_diff, cmd_driver, cmd_events, cmd_export, cmd_fsck, cmd_help, cmd_history, cmd_images,
-    cmd_import, cmd_info, cmd_inspect, cmd_jobs, cmd_load, cmd_login,
-    cmd_logout, cmd_migrate, cmd_mount, cmd_prune, cmd_pull, cmd_push, cmd_rm,
-    cmd_rmi, cmd_save, cmd_search, cmd_tag, cmd_umount, cmd_version;
+    cmd_diff, cmd_driver, cmd_events, cmd_export, cmd_fsck, cmd_gc, cmd_help,
+    cmd_history, cmd_images, cmd_import, cmd_info, cmd_inspect, cmd_jobs,
+    cmd_load, cmd_login, cmd_logout, cmd_migrate, cmd_mount, cmd_prune,
+    cmd_pull, cmd_push, cmd_rm, cmd_rmi, cmd_save, cmd_search, cmd_tag,
+    cmd_umount, cmd_version;
 
 /* ---- main.c ---- */
 
@@ -67,6 +70,10 @@ int cli_check_namespace(struct cli *cli, struct imgd_error **err);
  * See client_run(). */
 int cli_run(struct cli *cli, const struct job_request *request,
     job_output_cb *cb, void *ctx, char **ret_result, struct imgd_error **err);
+
+/* Open the store to read, unless --host names a daemon: then that is to be
+ * asked. */
+int cli_store(struct cli *cli, struct store **ret, struct imgd_error **err);
 
 /* Run a job whose result is JSON; arg may be NULL.  *ret is a new
  * reference. */

@@ -76,6 +76,20 @@ put_images(struct format *f, struct json_object *df)
 	put_row(f, "Images", n, n_active, size, size > used ? size - used : 0);
 }
 
+/* They are all needed: only who made them can tell. */
+static void
+put_writable(struct format *f, struct json_object *store)
+{
+	struct json_object *layers = get(store, "WritableLayers");
+	size_t i, n = json_object_array_length(layers);
+	uint64_t bytes = 0;
+
+	for (i = 0; i < n; i++)
+		bytes += get_u64(json_object_array_get_idx(layers, i),
+		    "Bytes");
+	put_row(f, "Writable layers", n, n, bytes, 0);
+}
+
 static void
 put_rows(struct format *f, struct json_object *df)
 {
@@ -83,6 +97,7 @@ put_rows(struct format *f, struct json_object *df)
 	uint64_t partial = get_u64(store, "PartialBytes");
 
 	put_images(f, df);
+	put_writable(f, store);
 	put_row(f, "Partial blobs", get_u64(store, "PartialBlobs"), 0,
 	    partial, partial);
 	put_row(f, "Recipes", 1, 1, get_u64(store, "Recipes"), 0);
@@ -113,6 +128,77 @@ put_image(struct table *t, struct json_object *img)
 	table_cell(t, "%ju", (uintmax_t)get_u64(img, "Containers"));
 }
 
+/* Bytes on the disk; "-" if nobody knows. */
+static void
+put_bytes(struct table *t, struct json_object *layer)
+{
+	if (json_object_is_type(get(layer, "Bytes"), json_type_null))
+		table_cell(t, "%s", "-");
+	else
+		table_cell(t, "%ju", (uintmax_t)get_u64(layer, "Bytes"));
+}
+
+static void
+print_writable(struct json_object *layers)
+{
+	static const char *const headings[] = { "NAME", "IMAGE ID", "DRIVER",
+		"BYTES", NULL };
+	struct table t;
+	size_t i;
+
+	table_init(&t, headings);
+	for (i = 0; i < json_object_array_length(layers); i++) {
+		struct json_object *l = json_object_array_get_idx(layers, i);
+
+		table_cell(&t, "%s", json_object_get_string(get(l, "Name")));
+		table_cell(&t, "%.12s",
+		    digest_hex(json_object_get_string(get(l, "Image"))));
+		table_cell(&t, "%s", json_object_get_string(get(l, "Driver")));
+		put_bytes(&t, l);
+	}
+	(void)printf("\nWritable layers space usage:\n\n");
+	(void)table_print(&t);
+}
+
+static void
+print_layers(struct json_object *layers)
+{
+	static const char *const headings[] = { "CHAIN ID", "DRIVER", "KEY",
+		"STATE", "IMAGES", "CONTENT", "BYTES", NULL };
+	struct table t;
+	char text[32];
+	size_t i;
+
+	table_init(&t, headings);
+	for (i = 0; i < json_object_array_length(layers); i++) {
+		struct json_object *l = json_object_array_get_idx(layers, i);
+		const char *chain = json_object_get_string(get(l, "ChainId"));
+
+		table_cell(&t, "%.12s", *chain != '\0' ? digest_hex(chain)
+						       : "-");
+		table_cell(&t, "%s", json_object_get_string(get(l, "Driver")));
+		table_cell(&t, "%.12s", json_object_get_string(get(l, "Key")));
+		table_cell(&t, "%s", json_object_get_string(get(l, "State")));
+		table_cell(&t, "%ju", (uintmax_t)get_u64(l, "Images"));
+		table_cell(&t, "%s",
+		    str_size(get_u64(l, "ContentBytes"), text));
+		put_bytes(&t, l);
+	}
+	(void)printf("\nLayers space usage:\n\n");
+	(void)table_print(&t);
+}
+
+/* The pool's used bytes, of a driver that has one. */
+static void
+put_pool(struct table *t, struct json_object *driver)
+{
+	if (get(driver, "PoolBytes") != NULL)
+		table_cell(t, "%ju",
+		    (uintmax_t)get_u64(driver, "PoolBytes"));
+	else
+		table_cell(t, "%s", "");
+}
+
 /* Whole bytes: they add up. */
 static void
 put_disk(struct json_object *store)
@@ -120,10 +206,10 @@ put_disk(struct json_object *store)
 	static const char *const parts[] = { "Recipes", "Spool", "Database",
 		"Other", "Total", NULL };
 	static const char *const headings[] = { "ON DISK", "BYTES", "LAYERS",
-		"LAYERS' CONTENT", NULL };
+		"LAYERS' CONTENT", "POOL", NULL };
 	struct table t;
 	char text[32];
-	size_t i;
+	size_t i, k;
 
 	table_init(&t, headings);
 	json_object_object_foreach(get(store, "Drivers"), name, d) {
@@ -131,12 +217,13 @@ put_disk(struct json_object *store)
 		table_cell(&t, "%ju", (uintmax_t)get_u64(d, "Bytes"));
 		table_cell(&t, "%ju", (uintmax_t)get_u64(d, "Layers"));
 		table_cell(&t, "%s", str_size(get_u64(d, "LayerBytes"), text));
+		put_pool(&t, d);
 	}
 	for (i = 0; parts[i] != NULL; i++) {
 		table_cell(&t, "%s", parts[i]);
 		table_cell(&t, "%ju", (uintmax_t)get_u64(store, parts[i]));
-		table_cell(&t, "%s", "");
-		table_cell(&t, "%s", "");
+		for (k = 0; k < 3; k++)
+			table_cell(&t, "%s", "");
 	}
 	(void)printf("\nStore space usage:\n\n");
 	(void)table_print(&t);
@@ -158,16 +245,34 @@ print_verbose(struct json_object *df)
 		put_image(&t, json_object_array_get_idx(images, i));
 	if (table_print(&t) < 0)
 		return 1;
+	print_writable(get(get(df, "Store"), "WritableLayers"));
+	print_layers(get(get(df, "Store"), "Layers"));
 	put_disk(get(df, "Store"));
 	return 0;
+}
+
+static int
+gather(struct cli *cli, struct json_object **ret, struct imgd_error **err)
+{
+	static const char *const env[][2] = { { "disk", "1" } };
+	cleanup(strbuf_done) struct strbuf text = STRBUF_INIT;
+	cleanup(store_closep) struct store *s = NULL;
+	int r;
+
+	if (cli->host != NULL)
+		return cli_ask(cli, "df", NULL, env, 1, ret, err);
+	r = cli_store(cli, &s, err);
+	if (r >= 0)
+		r = space_usage(s, /* with_disk= */ true, &text, err);
+	if (r >= 0)
+		*ret = json_tokener_parse(text.data);
+	return r;
 }
 
 int
 cmd_df(struct cli *cli, int argc, char **argv)
 {
 	cleanup(format_freep) struct format *f = NULL;
-	cleanup(strbuf_done) struct strbuf text = STRBUF_INIT;
-	cleanup(store_closep) struct store *s = NULL;
 	cleanup_json struct json_object *df = NULL;
 	cleanup_error struct imgd_error *err = NULL;
 	bool is_verbose = false, is_json = false;
@@ -187,17 +292,13 @@ cmd_df(struct cli *cli, int argc, char **argv)
 		: PLAIN,
 	    fields, &f, &err);
 	if (r >= 0)
-		r = store_open(cli->root, &cli->config,
-		    /* is_readonly= */ true, &s, &err);
-	if (r >= 0)
-		r = space_usage(s, /* with_disk= */ true, &text, &err);
+		r = gather(cli, &df, &err);
 	if (r < 0)
 		return report(cli, NULL, err);
 	if (is_json) {
-		(void)puts(text.data);
+		print_json(df, false);
 		return 0;
 	}
-	df = json_tokener_parse(text.data);
 	if (is_verbose)
 		return print_verbose(df);
 	put_rows(f, df);

@@ -67,8 +67,7 @@ trouble(struct cli *cli, const char *name)
 	struct driver_open_params p;
 	int r;
 
-	r = store_open(cli->root, &cli->config, /* is_readonly= */ true, &s,
-	    &err);
+	r = cli_store(cli, &s, &err);
 	if (r < 0)
 		return strdup(imgd_error_msg(err));
 	p = (struct driver_open_params) {

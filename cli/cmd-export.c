@@ -39,8 +39,7 @@ export(struct cli *cli, const char *name, const struct options *o,
 	int r = outfile_open(o->output, &out, err);
 
 	if (r >= 0)
-		r = client_run(cli->root, &cli->config, &request, NULL, NULL,
-		    ret_result, err);
+		r = cli_run(cli, &request, NULL, NULL, ret_result, err);
 	return r < 0 ? r : outfile_commit(&out, err);
 }
 

@@ -283,8 +283,7 @@ ask(struct cli *cli, const char *filters, bool is_tree,
 
 	if (cli->host != NULL)
 		return cli_ask(cli, "images", NULL, env, 3, ret, err);
-	r = store_open(cli->root, &cli->config, /* is_readonly= */ true, &s,
-	    err);
+	r = cli_store(cli, &s, err);
 	if (r >= 0)
 		r = images_list(s, &query, &text, err);
 	if (r >= 0) {

@@ -37,8 +37,7 @@ import(struct cli *cli, const struct options *o, int fd, const char *name,
 	cleanup(progress_freep) struct progress *progress =
 	    progress_new(PROGRESS_PLAIN);
 
-	return client_run(cli->root, &cli->config, &request, progress_output,
-	    progress, NULL, err);
+	return cli_run(cli, &request, progress_output, progress, NULL, err);
 }
 
 int

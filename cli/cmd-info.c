@@ -65,8 +65,7 @@ gather(struct cli *cli, struct json_object **ret, struct imgd_error **err)
 
 	if (cli->host != NULL)
 		return cli_ask(cli, "info", NULL, NULL, 0, ret, err);
-	r = store_open(cli->root, &cli->config, /* is_readonly= */ true, &s,
-	    err);
+	r = cli_store(cli, &s, err);
 	return r < 0 ? r : info_gather(s, ret, err);
 }
 

@@ -27,8 +27,7 @@ find_and(struct cli *cli, const char *job, const char *typed,
 
 	if (cli->host != NULL)
 		return cli_ask(cli, job, typed, NULL, 0, ret, err);
-	r = store_open(cli->root, &cli->config, /* is_readonly= */ true, &s,
-	    err);
+	r = cli_store(cli, &s, err);
 	if (r >= 0)
 		r = store_find_image(s, typed, &id, NULL, err);
 	return r < 0 ? r : what(s, id, ret, err);

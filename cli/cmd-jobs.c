@@ -75,12 +75,14 @@ list(struct cli *cli, bool is_json)
 	int r;
 
 	table_init(&l.table, headings);
-	r = client_run(cli->root, &cli->config, &request, show_job, &l, NULL,
-	    &err);
+	r = cli_run(cli, &request, show_job, &l, NULL, &err);
 	if (r >= 0 && l.is_any)
 		return table_print(&l.table) < 0;
 	table_done(&l.table);
-	return r < 0 && r != -ENOENT ? report(cli, NULL, err) : 0;
+	/* Without an engine there are none; but a daemon is expected. */
+	return r < 0 && (r != -ENOENT || cli->host != NULL)
+	    ? report(cli, NULL, err)
+	    : 0;
 }
 
 int
@@ -108,8 +110,7 @@ cmd_jobs(struct cli *cli, int argc, char **argv)
 			.is_timid = true,
 		};
 
-		if (client_run(cli->root, &cli->config, &request, NULL, NULL,
-			NULL, &err) < 0)
+		if (cli_run(cli, &request, NULL, NULL, NULL, &err) < 0)
 			return report(cli, NULL, err);
 	}
 	return 0;

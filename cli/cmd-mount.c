@@ -53,8 +53,7 @@ list_mounts(struct cli *cli, bool is_json)
 	struct mount_list l = { .is_json = is_json };
 	int r;
 
-	r = store_open(cli->root, &cli->config, /* is_readonly= */ true, &s,
-	    &err);
+	r = cli_store(cli, &s, &err);
 	if (r < 0)
 		return report(cli, NULL, err);
 	table_init(&l.table, headings);

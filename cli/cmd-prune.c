@@ -74,8 +74,7 @@ run(struct cli *cli, const char **filters, bool is_all, char **ret_result,
 			.n_env = 1,
 		};
 
-		r = client_run(cli->root, &cli->config, &request, NULL, NULL,
-		    ret_result, err);
+		r = cli_run(cli, &request, NULL, NULL, ret_result, err);
 	}
 	return r;
 }

@@ -6,6 +6,7 @@
 
 #include "cli/cli.h"
 #include "core/lock.h"
+#include "core/store.h"
 #include "lib/cleanup-json.h"
 #include "server/client.h"
 
@@ -34,6 +35,16 @@ cli_run(struct cli *cli, const struct job_request *request,
 		    ret_result, err);
 	return client_run(cli->root, &cli->config, request, cb, ctx,
 	    ret_result, err);
+}
+
+int
+cli_store(struct cli *cli, struct store **ret, struct imgd_error **err)
+{
+	if (cli->host != NULL)
+		return imgd_error_set(err, EOPNOTSUPP,
+		    "not by --host, only with the store at hand");
+	return store_open(cli->root, &cli->config, /* is_readonly= */ true,
+	    ret, err);
 }
 
 int

@@ -124,6 +124,8 @@ container_begin(struct engine *e, const struct container_spec *spec,
 		return r;
 	pthread_mutex_lock(&e->plan_mutex);
 	r = plan_container(e, spec, ret, err);
+	if (r >= 0)
+		store_note_use(e->store, ret->image);
 	pthread_mutex_unlock(&e->plan_mutex);
 	if (r < 0)
 		return r;

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "core/daemon-config.h"
+#include "core/filters.h"
 #include "lib/cleanup-json.h"
 #include "lib/fs-at.h"
 #include "lib/json-scan.h"
@@ -29,6 +30,7 @@ enum key {
 	KEY_RESUME_DOWNLOADS,
 	KEY_MAX_PARTIAL_SIZE,
 	KEY_CERTS_DIR,
+	KEY_GC,
 	N_KEYS
 };
 
@@ -47,6 +49,7 @@ const char *const config_keys[] = {
 	[KEY_RESUME_DOWNLOADS] = "resume-downloads",
 	[KEY_MAX_PARTIAL_SIZE] = "max-partial-size",
 	[KEY_CERTS_DIR] = "certs-dir",
+	[KEY_GC] = "gc",
 	[N_KEYS] = NULL,
 };
 
@@ -217,6 +220,46 @@ get_size(const char *key, struct json_object *v, uint64_t *ret,
 }
 
 static int
+get_interval(const char *text, int64_t *ret_s, struct imgd_error **err)
+{
+	int64_t ns;
+
+	if (!filter_parse_duration(text, &ns) || ns < 1000000000)
+		return imgd_error_set(err, EINVAL,
+		    "interval: %s: not a duration like 1h, of 1s or more",
+		    text);
+	*ret_s = ns / 1000000000;
+	return 0;
+}
+
+/* { "max-size": …, "min-free": …, "keep-last": …, "keep-since": …,
+ * "interval": … }, as the verb's options are written. */
+static int
+get_gc(const char *name, struct json_object *v, struct config *c,
+    struct imgd_error **err)
+{
+	int r = 0;
+
+	if (!json_object_is_type(v, json_type_object))
+		return imgd_error_set(err, EINVAL, "%s: not an object", name);
+	json_object_object_foreach(v, key, value) {
+		if (!json_object_is_type(value, json_type_string) &&
+		    !json_object_is_type(value, json_type_int))
+			r = imgd_error_set(err, EINVAL,
+			    "%s: neither a string nor a number", key);
+		else if (strcmp(key, "interval") == 0)
+			r = get_interval(json_object_get_string(value),
+			    &c->gc_interval_s, err);
+		else
+			r = gc_limits_set(&c->gc, key,
+			    json_object_get_string(value), err);
+		if (r < 0)
+			return imgd_error_prefix(err, "%s", name);
+	}
+	return 0;
+}
+
+static int
 get_spooling(const char *key, struct json_object *v, enum pull_spooling *ret,
     struct imgd_error **err)
 {
@@ -279,6 +322,8 @@ take_key(struct config *c, const char *key, struct json_object *v,
 		return get_spooling(key, v, &c->spooling, err);
 	case KEY_CERTS_DIR:
 		return get_string(key, v, &c->certs_dir, err);
+	case KEY_GC:
+		return get_gc(key, v, c, err);
 	case KEY_MAX_PARTIAL_SIZE:
 		return get_size(key, v, &c->max_partial_bytes, err);
 	default:
@@ -317,6 +362,8 @@ config_load(const char *path, struct config *ret, struct imgd_error **err)
 		.max_download_attempts = 5,
 		.max_partial_bytes = 8ull << 30,
 		.spooling = PULL_SPOOL_SLOW,
+		.gc = { .keep_last = 1 },
+		.gc_interval_s = 3600,
 	};
 	cleanup_error struct imgd_error *e = NULL;
 	cleanup_free char *text = NULL;

@@ -9,6 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "core/gc-limits.h"
 #include "imgd/driver.h"
 #include "imgd/error.h"
 
@@ -45,6 +46,8 @@ struct config {
 	uint64_t max_bytes_per_s;   /* 0 = no limit */
 	uint64_t max_partial_bytes; /* of all partial blobs */
 	enum pull_spooling spooling;
+	struct gc_limits gc;
+	int64_t gc_interval_s; /* > 0 */
 };
 
 #define CONFIG_DEFAULT_ROOT "/var/lib/imgd"

@@ -471,6 +471,27 @@ driver_flush(struct driver *d, struct imgd_error **err)
 	return finish(d, "flush", NULL, r, err);
 }
 
+int
+driver_replace(struct driver *d, const char *id, const char *with,
+    struct imgd_error **err)
+{
+	struct held h;
+	int r;
+
+	if (!digest_is_hex(id))
+		return bad_id(d, id, err);
+	if (!digest_is_hex(with))
+		return bad_id(d, with, err);
+	if (d->info.table.replace == NULL)
+		return imgd_error_set(err, EOPNOTSUPP,
+		    "driver %s: cannot replace layers", driver_name(d));
+	/* It concerns both, and mounts of what is on them. */
+	hold(d, &h, NULL, ALONE);
+	r = d->info.table.replace(d->h, id, with, err);
+	release(d, &h);
+	return finish(d, "replace", id, r, err);
+}
+
 /* The user of id in that kind; kind ~0: in any. */
 #define ANY_KIND (~(uint32_t)0)
 

@@ -79,6 +79,9 @@ int driver_create_rw(struct driver *d, const char *id, const char *parent,
     uint64_t quota_bytes, struct imgd_error **err);
 int driver_seal(struct driver *d, const char *id, struct imgd_error **err);
 int driver_flush(struct driver *d, struct imgd_error **err);
+/* -EOPNOTSUPP if the driver cannot. */
+int driver_replace(struct driver *d, const char *id, const char *with,
+    struct imgd_error **err);
 int driver_remove(struct driver *d, const char *id, struct imgd_error **err);
 int driver_exists(struct driver *d, const char *id, struct imgd_error **err);
 /* -EOPNOTSUPP if the driver cannot list. */

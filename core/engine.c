@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/signalfd.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "core/containers.h"
@@ -17,6 +18,7 @@
 #include "core/engine.h"
 #include "core/events.h"
 #include "core/exec.h"
+#include "core/gc.h"
 #include "core/lock.h"
 #include "core/mount.h"
 #include "core/partials.h"
@@ -26,8 +28,7 @@
 #include "lib/log.h"
 #include "tagstore/uploads.h"
 
-#define LOG_ENGINE   "engine"
-#define UPLOAD_MAX_S (7 * 86400) /* longer no registry keeps a part */
+#define LOG_ENGINE "engine"
 
 bool
 engine_is_ending(struct engine *e)
@@ -45,6 +46,7 @@ engine_enter(struct engine *e)
 {
 	pthread_mutex_lock(&e->mutex);
 	e->n_jobs++;
+	e->n_entered++;
 	pthread_mutex_unlock(&e->mutex);
 }
 
@@ -159,6 +161,56 @@ take_signal(struct engine *e)
 	end_service(e);
 }
 
+static int64_t
+now_ms(void)
+{
+	struct timespec ts;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
+/* Since when nothing was asked of the engine. */
+struct quiet {
+	bool was_busy; /* when it was looked at last */
+	uint64_t n_entered;
+	int64_t since_ms;
+};
+
+/* For how many ms more the engine may idle; -1: for ever. */
+static int
+idle_left(struct engine *e, struct quiet *q)
+{
+	int64_t now = now_ms(), left;
+	bool is_busy;
+
+	pthread_mutex_lock(&e->mutex);
+	is_busy = e->n_jobs > e->n_background || e->n_entered != q->n_entered;
+	q->n_entered = e->n_entered;
+	pthread_mutex_unlock(&e->mutex);
+	if (is_busy || q->was_busy)
+		q->since_ms = now;
+	q->was_busy = is_busy;
+	if (e->options->idle_ms < 0)
+		return -1;
+	left = q->since_ms + e->options->idle_ms - now;
+	return left > 0 ? (int)left : 0;
+}
+
+/* How long to wait for something to happen. */
+static int
+patience_ms(struct engine *e, struct quiet *q, bool is_ending)
+{
+	int idle = idle_left(e, q), gc = -1;
+
+	/* A verb's own engine lives too short for an interval to pass. */
+	if (e->options->service != NULL && !is_ending)
+		gc = gc_tick(e);
+	if (count_jobs(e) > 0)
+		return gc;
+	return gc >= 0 && (idle < 0 || gc < idle) ? gc : idle;
+}
+
 /*
  * Serve until idle for long enough, or told to end by a signal.
  *
@@ -173,16 +225,17 @@ main_loop(struct engine *e)
 		{ .fd = e->wake_fd, .events = POLLIN },
 		{ .fd = e->signal_fd, .events = POLLIN },
 	};
+	struct quiet quiet = { .since_ms = now_ms() };
 
 	for (;;) {
-		unsigned int n_jobs = count_jobs(e);
 		bool is_ending = engine_is_ending(e);
 		int n;
 
-		if (is_ending && n_jobs == 0)
+		if (is_ending && count_jobs(e) == 0)
 			return;
-		n = poll(p, 3, n_jobs == 0 ? e->options->idle_ms : -1);
-		if (n == 0 && count_jobs(e) == 0) {
+		n = poll(p, 3, patience_ms(e, &quiet, is_ending));
+		if (n == 0 && idle_left(e, &quiet) == 0 &&
+		    count_jobs(e) == 0) {
 			end_service(e);
 			continue;
 		}
@@ -199,11 +252,23 @@ main_loop(struct engine *e)
 /* ---- removal ---- */
 
 struct dying {
-	struct strbuf keys;    /* 65 bytes each */
-	struct strbuf drivers; /* 64 bytes each */
+	struct strbuf keys;     /* 65 bytes each */
+	struct strbuf drivers;  /* 64 bytes each */
+	struct strbuf replaced; /* one byte each: layer_row.is_replaced */
 };
 
 #define DRIVER_NAME_SIZE 64
+
+/* Whether anything of the driver is handed out: it may be what a layer held
+ * before its repair, or lie on that. */
+static bool
+may_be_mounted(struct engine *e, const char *name)
+{
+	struct driver *d;
+
+	return store_driver(e->store, name, &d, NULL) < 0 ||
+	    driver_has_users(d);
+}
 
 static int
 note_dying(void *ctx, const struct layer_row *row)
@@ -214,6 +279,7 @@ note_dying(void *ctx, const struct layer_row *row)
 	(void)snprintf(name, sizeof(name), "%s", row->driver);
 	if (strlen(row->key) != 64)
 		return 0;
+	strbuf_putc(&d->replaced, row->is_replaced ? '1' : '0');
 	strbuf_append(&d->keys, row->key, 65);
 	strbuf_append(&d->drivers, name, sizeof(name));
 	return 0;
@@ -248,20 +314,23 @@ remove_all(struct engine *e, const char *state,
     int (*row_gone)(struct tagstore *, const char *, struct imgd_error **),
     struct imgd_error **err)
 {
-	struct dying d = { STRBUF_INIT, STRBUF_INIT };
+	struct dying d = { STRBUF_INIT, STRBUF_INIT, STRBUF_INIT };
 	size_t i, n;
 	int r;
 
 	r = tagstore_layers(e->store->tags, NULL, state, note_dying, &d, err);
-	n = r < 0 || d.keys.is_failed || d.drivers.is_failed
+	n = r < 0 || d.keys.is_failed || d.drivers.is_failed ||
+		d.replaced.is_failed
 	    ? 0
 	    : d.keys.len / 65;
 	for (i = 0; i < n; i++) {
 		cleanup_error struct imgd_error *why = NULL;
 		const char *key = d.keys.data + i * 65;
+		const char *driver = d.drivers.data + i * DRIVER_NAME_SIZE;
 
-		if (engine_remove_layer(e,
-			d.drivers.data + i * DRIVER_NAME_SIZE, key, &why) < 0 ||
+		if (d.replaced.data[i] == '1' && may_be_mounted(e, driver))
+			continue;
+		if (engine_remove_layer(e, driver, key, &why) < 0 ||
 		    (row_gone != NULL &&
 			row_gone(e->store->tags, key, &why) < 0))
 			log_warn("%s; removed later, ignoring",
@@ -269,6 +338,7 @@ remove_all(struct engine *e, const char *state,
 	}
 	strbuf_done(&d.keys);
 	strbuf_done(&d.drivers);
+	strbuf_done(&d.replaced);
 	return r;
 }
 
@@ -348,8 +418,8 @@ recover(struct engine *e, struct imgd_error **err)
 	if (r >= 0)
 		r = partials_expire(e->store, err);
 	if (r >= 0)
-		(void)tagstore_uploads_expire(e->store->tags, UPLOAD_MAX_S,
-		    NULL);
+		(void)tagstore_uploads_expire(e->store->tags,
+		    UPLOADS_MAX_AGE_S, NULL);
 	if (r >= 0 && tagstore_pulls_abandon_all(e->store->tags, NULL) < 0) {
 		/* The database cannot write where the disk is full. */
 		r = remove_all(e, "staging", NULL, err);
@@ -372,7 +442,8 @@ start(struct engine *e, struct imgd_error **err)
 	int r;
 
 	e->events = events_new();
-	if (e->events == NULL)
+	e->gc = gc_new();
+	if (e->events == NULL || e->gc == NULL)
 		return imgd_error_set(err, ENOMEM, "out of memory");
 	r = store_open(o->root, o->config, /* is_readonly= */ false,
 	    &e->store, err);
@@ -406,6 +477,7 @@ finish(struct engine *e)
 	close_fd(&e->listen_fd);
 	close_fd(&e->spawner_sock);
 	events_free(e->events);
+	gc_free(e->gc);
 	store_close(e->store);
 	close_fd(&e->liveness[1]);
 	close_fd(&e->liveness[0]);

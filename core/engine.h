@@ -20,6 +20,7 @@
 #define ENGINE_LOCK_WAIT_S  10
 
 struct events;
+struct gc;
 struct job;
 struct pull;
 struct flight;
@@ -63,6 +64,7 @@ struct engine {
 
 	struct events *events;
 	atomic_flag is_pruning;
+	struct gc *gc;
 
 	/* See engine_config(). */
 	_Atomic(const struct config *) config;
@@ -74,6 +76,8 @@ struct engine {
 	struct exec_request *execs;
 	struct exec_child *children; /* the main thread's alone */
 	unsigned int n_jobs; /* threads that the engine waits for */
+	unsigned int n_background; /* of them those that nobody asked for */
+	uint64_t n_entered; /* that anybody did ask for, ever */
 	bool is_ending;
 	struct pull *pulls;     /* in flight */
 	struct flight *flights; /* layers in flight */

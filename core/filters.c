@@ -247,9 +247,8 @@ whole(const char **s, int64_t max, int64_t *ret)
 	return *s > start;
 }
 
-/* "1h30m", "1.5s". */
-static bool
-parse_duration(const char *s, int64_t *ret_ns)
+bool
+filter_parse_duration(const char *s, int64_t *ret_ns)
 {
 	static const struct {
 		const char *name;
@@ -356,7 +355,7 @@ filter_parse_time(const char *s, int64_t *ret_ns, struct imgd_error **err)
 			return 0;
 		}
 	}
-	if (parse_duration(s, &ns)) {
+	if (filter_parse_duration(s, &ns)) {
 		*ret_ns = now_ns() - ns;
 		return 0;
 	}

@@ -65,6 +65,9 @@ int filters_time(const struct filters *f, const char *key, int64_t *ret,
 int filter_parse_time(const char *s, int64_t *ret_ns,
     struct imgd_error **err);
 
+/* "1h30m", "1.5s": Go's durations, in nanoseconds. */
+bool filter_parse_duration(const char *s, int64_t *ret_ns);
+
 /* -EINVAL "syntax error in pattern" if filter_glob cannot read it. */
 int filter_check_glob(const char *pattern, struct imgd_error **err);
 

@@ -6,29 +6,16 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "core/engine.h"
-#include "core/job.h"
+#include "core/fsck.h"
+#include "core/layer-damage.h"
 #include "core/layer-pack.h"
 #include "core/partials.h"
+#include "core/pull.h"
 #include "lib/cleanup.h"
 #include "lib/log.h"
 #include "lib/strbuf.h"
-
-struct row {
-	char key[65];
-	char driver[64];
-	char diff_id[DIGEST_STR_SIZE];
-};
-
-struct fsck {
-	struct job *job;
-	bool is_deep, is_repairing;
-	struct row *rows;
-	size_t n_rows;
-	uint64_t n_problems, n_repaired, n_layers;
-	const char *driver; /* being compared with its rows */
-	struct strbuf unknown; /* keys that no row names, 65 bytes each */
-};
+#include "tagstore/health.h"
+#include "tagstore/salvage.h"
 
 /* key NULL: no layer is meant. */
 static void
@@ -54,31 +41,77 @@ report(struct fsck *f, const char *driver, const char *key, const char *text,
 	strbuf_done(&sb);
 }
 
+static const struct fsck_row *
+find_row(const struct fsck *f, const char *key)
+{
+	size_t i;
+
+	for (i = 0; i < f->n_rows; i++)
+		if (strcmp(f->rows[i].key, key) == 0)
+			return &f->rows[i];
+	return NULL;
+}
+
+/* A driver must not be called back: findings about layers wait. */
 static void
 take_problem(void *ctx, const char *id, const char *text, int is_repaired)
 {
 	struct fsck *f = ctx;
 
-	report(f, f->driver, id, text, is_repaired != 0);
+	if (id != NULL && !is_repaired && find_row(f, id) != NULL)
+		strbuf_printf(&f->findings, "%s%s%c", id, text, 0);
+	else
+		report(f, f->driver, id, text, is_repaired != 0);
+}
+
+/* What a driver found of images' layers is told, and mended, with what else is
+ * found of those; but for layers on one that is lost, which is the trouble. */
+static void
+take_findings(struct fsck *f, struct driver *d)
+{
+	size_t pos;
+
+	for (pos = 0; !f->findings.is_failed && pos < f->findings.len;
+	     pos += strlen(f->findings.data + pos) + 1) {
+		const char *text = f->findings.data + pos + 64;
+		char key[65];
+		const struct fsck_row *row;
+
+		(void)snprintf(key, sizeof(key), "%.64s",
+		    f->findings.data + pos);
+		row = find_row(f, key);
+		if (row != NULL && (row->parent[0] == '\0' ||
+				       driver_exists(d, row->parent, NULL) !=
+					   0))
+			layer_note_damage(f->job->engine, key, text);
+	}
+	f->findings.len = 0;
 }
 
 static int
 gather_row(void *ctx, const struct layer_row *row)
 {
 	struct fsck *f = ctx;
-	struct row *rows;
+	struct fsck_row *rows;
 
 	if (strcmp(row->state, "ready") != 0)
 		return 0;
-	rows = reallocarray(f->rows, f->n_rows + 1, sizeof(*rows));
-	if (rows == NULL)
-		return -ENOMEM;
-	f->rows = rows;
-	rows += f->n_rows++;
+	/* In powers of two. */
+	if ((f->n_rows & (f->n_rows - 1)) == 0) {
+		rows = reallocarray(f->rows,
+		    f->n_rows > 0 ? 2 * f->n_rows : 1, sizeof(*rows));
+		if (rows == NULL)
+			return -ENOMEM;
+		f->rows = rows;
+	}
+	rows = &f->rows[f->n_rows++];
 	(void)snprintf(rows->key, sizeof(rows->key), "%s", row->key);
 	(void)snprintf(rows->driver, sizeof(rows->driver), "%s", row->driver);
 	(void)snprintf(rows->diff_id, sizeof(rows->diff_id), "%s",
 	    row->diff_id);
+	(void)snprintf(rows->chain_id, sizeof(rows->chain_id), "%s",
+	    row->chain_id);
+	(void)snprintf(rows->parent, sizeof(rows->parent), "%s", row->parent);
 	return 0;
 }
 
@@ -128,18 +161,27 @@ gather_listed(void *ctx, const char *id, const char *parent, uint32_t state)
 	struct fsck *f = ctx;
 
 	(void)parent;
-	(void)state;
 	strbuf_append(&f->unknown, id, 65);
-	return f->unknown.is_failed ? -ENOMEM : 0;
+	strbuf_putc(&f->unknown_states,
+	    (state & IMGD_STATE_MASK) == IMGD_STATE_RW ? 'w' : 'l');
+	return f->unknown.is_failed || f->unknown_states.is_failed ? -ENOMEM
+								   : 0;
 }
 
-/* A layer that no row names: nothing can ever use it. */
+/* A layer that no row names: nothing can ever use it.  But what somebody wrote
+ * is not imgd's to delete. */
 static void
-take_unknown(struct fsck *f, struct driver *d, const char *key)
+take_unknown(struct fsck *f, struct driver *d, const char *key,
+    bool is_writable)
 {
 	cleanup_error struct imgd_error *why = NULL;
 
-	if (!f->is_repairing)
+	if (is_writable)
+		report(f, f->driver, key,
+		    "a writable layer that no row names: what was written is "
+		    "left in it",
+		    false);
+	else if (!f->is_repairing || f->is_salvaged)
 		report(f, f->driver, key, "in the driver, but in no row",
 		    false);
 	else if (driver_remove(d, key, &why) >= 0)
@@ -155,14 +197,15 @@ check_driver_list(struct fsck *f, struct driver *d, struct imgd_error **err)
 	size_t pos;
 	int r;
 
-	f->unknown.len = 0;
+	f->unknown.len = f->unknown_states.len = 0;
 	r = driver_list(d, gather_listed, f, err);
 	for (pos = 0; r >= 0 && pos < f->unknown.len; pos += 65) {
 		const char *key = f->unknown.data + pos;
 
 		r = is_known(f, key, err);
 		if (r == 0)
-			take_unknown(f, d, key);
+			take_unknown(f, d, key,
+			    f->unknown_states.data[pos / 65] == 'w');
 	}
 	return r;
 }
@@ -179,6 +222,7 @@ check_driver(struct fsck *f, struct driver *d, struct imgd_error **err)
 	    (f->is_deep ? IMGD_CHECK_DEEP : 0) |
 		(f->is_repairing ? IMGD_CHECK_REPAIR : 0),
 	    take_problem, f, &why);
+	take_findings(f, d);
 	if (r == -EBUSY || r == -EOPNOTSUPP)
 		log_debug("fsck", "%s", imgd_error_msg(why));
 	else if (r < 0)
@@ -188,7 +232,8 @@ check_driver(struct fsck *f, struct driver *d, struct imgd_error **err)
 
 /* The layer has a row, but the driver does not have it. */
 static int
-take_missing(struct fsck *f, const struct row *row, struct imgd_error **err)
+take_missing(struct fsck *f, const struct fsck_row *row,
+    struct imgd_error **err)
 {
 	struct known k = { row->key, false };
 	int r;
@@ -197,39 +242,117 @@ take_missing(struct fsck *f, const struct row *row, struct imgd_error **err)
 	r = tagstore_layers(f->job->engine->store->tags, row->driver, "ready",
 	    match_key, &k, err);
 	if (r >= 0 && k.is_found)
-		report(f, row->driver, row->key, "in a row, but not there",
-		    false);
+		layer_note_damage(f->job->engine, row->key,
+		    "in a row, but not there");
 	return r;
 }
 
+/* Read the layer back: its bytes alone. */
 static int
-check_layer(struct fsck *f, const struct row *row, struct imgd_error **err)
+check_bytes(struct fsck *f, const struct fsck_row *row, struct driver *d,
+    struct imgd_error **err)
 {
 	cleanup_error struct imgd_error *why = NULL;
 	struct engine *e = f->job->engine;
 	char diff_id[DIGEST_STR_SIZE];
+	int r;
+
+	r = layer_pack(e, d, row->key, -1, diff_id, &why);
+	if (r >= 0 && strcmp(diff_id, row->diff_id) != 0)
+		layer_note_damage(e, row->key,
+		    "its content does not have its diff_id");
+	else if (r >= 0)
+		return tagstore_layer_sound(e->store->tags, row->key, err);
+	else if (r == -ECANCELED || !layer_code_is_damage(r))
+		return imgd_error_set(err, -r, "layer %.12s: %s", row->key,
+		    imgd_error_msg(why));
+	return 0;
+}
+
+/* Read it back and make it again of that: its bytes, and all else that its
+ * tree has. */
+static int
+check_deep(struct fsck *f, const struct fsck_row *row, struct driver *d,
+    struct imgd_error **err)
+{
+	struct tagstore *tags = f->job->engine->store->tags;
+	cleanup_free char *below = NULL, *mended = NULL;
+	cleanup_error struct imgd_error *why = NULL;
+	int r = 0;
+
+	if (row->parent[0] != '\0')
+		r = tagstore_layer_problem(tags, row->parent, &below, err);
+	if (r < 0)
+		return r;
+	/* On a layer that is damaged nothing can be made again; and one that
+	 * holds only its changes cannot be read. */
+	if (below != NULL && driver_has_own_dir(d))
+		return 0;
+	r = below != NULL ? -ENOENT : fsck_compare(f, row, d, &mended, &why);
+	if (mended != NULL)
+		report(f, row->driver, row->key, mended, true);
+	if (r == -ECANCELED)
+		return imgd_error_set(err, ECANCELED, "cancelled");
+	if (r >= 0)
+		return 0;
+	if (why != NULL)
+		log_debug("fsck", "%s", imgd_error_msg(why));
+	return check_bytes(f, row, d, err);
+}
+
+static int
+mend(struct fsck *f, const struct fsck_row *row, const char *problem,
+    struct imgd_error **err)
+{
+	cleanup_error struct imgd_error *why = NULL;
+	cleanup_free char *from = NULL, *text = NULL;
+	int r = fsck_repair(f, row, &from, &why);
+
+	if (r == -ECANCELED)
+		return imgd_error_set(err, ECANCELED, "cancelled");
+	if (asprintf(&text, "%s: %s%s", problem,
+		r < 0 ? "cannot be repaired: " : "made again from ",
+		r < 0 ? imgd_error_msg(why) : from) < 0) {
+		text = NULL;
+		return imgd_error_set(err, ENOMEM, "out of memory");
+	}
+	report(f, row->driver, row->key, text, r >= 0);
+	return 0;
+}
+
+/* Tell what is known to be wrong with the layer, and mend it. */
+static int
+settle(struct fsck *f, const struct fsck_row *row, struct imgd_error **err)
+{
+	cleanup_free char *problem = NULL;
+	int r;
+
+	r = tagstore_layer_problem(f->job->engine->store->tags, row->key,
+	    &problem, err);
+	if (r <= 0)
+		return r;
+	if (f->is_repairing)
+		return mend(f, row, problem, err);
+	report(f, row->driver, row->key, problem, false);
+	return 0;
+}
+
+static int
+check_layer(struct fsck *f, const struct fsck_row *row,
+    struct imgd_error **err)
+{
 	struct driver *d;
 	int r;
 
 	f->n_layers++;
-	r = store_driver(e->store, row->driver, &d, err);
+	r = store_driver(f->job->engine->store, row->driver, &d, err);
 	if (r >= 0)
 		r = driver_exists(d, row->key, err);
-	if (r < 0)
-		return r;
 	if (r == 0)
-		return take_missing(f, row, err);
-	if (!f->is_deep)
-		return 0;
-	r = layer_pack(e, d, row->key, -1, diff_id, &why);
-	if (r == -ECANCELED)
-		return imgd_error_set(err, ECANCELED, "cancelled");
-	if (r < 0)
-		report(f, row->driver, row->key, imgd_error_msg(why), false);
-	else if (strcmp(diff_id, row->diff_id) != 0)
-		report(f, row->driver, row->key,
-		    "its content does not have its diff_id", false);
-	return 0;
+		r = take_missing(f, row, err);
+	else if (r > 0 && f->is_deep)
+		r = check_deep(f, row, d, err);
+	return r < 0 ? r : settle(f, row, err);
 }
 
 static int
@@ -357,6 +480,44 @@ take_partial(void *ctx, const char *text, bool is_repaired)
 	report(ctx, "", NULL, text, is_repaired);
 }
 
+/* Bases first: what lies on them is made with them. */
+static int
+read_rows(struct fsck *f, struct imgd_error **err)
+{
+	size_t i, n;
+	int r;
+
+	r = tagstore_layers(f->job->engine->store->tags, NULL, NULL,
+	    gather_row, f, err);
+	if (r == -ENOMEM && f->rows == NULL)
+		return imgd_error_set(err, ENOMEM, "out of memory");
+	n = f->n_rows;
+	for (i = 0; r >= 0 && i < n / 2; i++) {
+		struct fsck_row row = f->rows[i];
+
+		f->rows[i] = f->rows[n - 1 - i];
+		f->rows[n - 1 - i] = row;
+	}
+	return r;
+}
+
+static int
+check(struct fsck *f, struct imgd_error **err)
+{
+	int r = read_rows(f, err);
+
+	if (r >= 0)
+		r = check_drivers(f, err);
+	if (r >= 0)
+		r = check_layers(f, err);
+	if (r >= 0)
+		r = check_containers(f, err);
+	if (r >= 0)
+		r = partials_check(f->job->engine->store, f->is_repairing,
+		    take_partial, f, err);
+	return r < 0 ? r : engine_reap(f->job->engine, err);
+}
+
 int
 job_fsck(struct job *job, struct imgd_error **err)
 {
@@ -364,26 +525,28 @@ job_fsck(struct job *job, struct imgd_error **err)
 		.job = job,
 		.is_deep = job_getenv(job, "deep") != NULL,
 		.is_repairing = job_getenv(job, "repair") != NULL,
+		.is_salvaged = job_getenv(job, "salvaged") != NULL,
+		.from = job_getenv(job, "from"),
 		.unknown = STRBUF_INIT,
+		.unknown_states = STRBUF_INIT,
+		.findings = STRBUF_INIT,
 	};
 	int r;
 
-	r = tagstore_layers(job->engine->store->tags, NULL, NULL, gather_row,
-	    &f, err);
-	if (r == -ENOMEM)
-		r = imgd_error_set(err, ENOMEM, "out of memory");
+	/* Of the pulls that mend. */
+	r = job_setenv(job, "quiet", "1", err);
 	if (r >= 0)
-		r = check_drivers(&f, err);
+		r = tagstore_check(job->engine->store->tags, f.is_deep, err);
+	if (r >= 0 && job->n_fds > 0)
+		r = load_archive_open(job, &f.archive, err);
 	if (r >= 0)
-		r = check_layers(&f, err);
-	if (r >= 0)
-		r = check_containers(&f, err);
-	if (r >= 0)
-		r = partials_check(job->engine->store, f.is_repairing,
-		    take_partial, &f, err);
+		r = check(&f, err);
 	strbuf_printf(&job->result, "%ju %ju %ju", (uintmax_t)f.n_layers,
 	    (uintmax_t)f.n_problems, (uintmax_t)f.n_repaired);
+	load_archive_free(f.archive);
 	free(f.rows);
 	strbuf_done(&f.unknown);
+	strbuf_done(&f.unknown_states);
+	strbuf_done(&f.findings);
 	return r;
 }

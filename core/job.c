@@ -22,6 +22,7 @@ const struct job_type job_types[] = {
 	{ "events", job_events, 0, 0 },
 	{ "df", job_df, 0, 0 },
 	{ "prune", job_prune, 0, 0 },
+	{ "gc", job_gc, 0, 0 },
 	{ "jobs", job_jobs, 0, 0 },
 	{ "cancel", job_cancel, 1, 1 },
 	{ "push", job_push, 1, 1 },

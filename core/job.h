@@ -116,10 +116,10 @@ struct job_type {
 extern const struct job_type job_types[];
 
 job_handler job_adopt, job_bundle, job_bundle_mount, job_bundle_rm,
-    job_cancel, job_commit, job_create, job_df, job_diff,
-    job_distribution, job_events, job_export, job_fsck, job_history,
-    job_images, job_import, job_info, job_inspect, job_jobs, job_load,
-    job_login, job_migrate, job_mount, job_prune, job_pull, job_push, job_rm, job_rmi, job_save, job_search,
-    job_tag, job_umount;
+    job_cancel, job_commit, job_create, job_df, job_diff, job_distribution,
+    job_events, job_export, job_fsck, job_gc, job_history, job_images,
+    job_import, job_info, job_inspect, job_jobs, job_load, job_login,
+    job_migrate, job_mount, job_prune, job_pull, job_push, job_rm, job_rmi,
+    job_save, job_search, job_tag, job_umount;
 
 #endif

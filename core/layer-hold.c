@@ -43,6 +43,8 @@ layer_hold(struct engine *e, struct driver *driver, const struct image *img,
 		    driver_name(driver), intents, img->n_layers, err);
 	if (r >= 0)
 		ret->engine = e;
+	if (r >= 0)
+		store_note_use(e->store, img->id);
 	return r;
 }
 

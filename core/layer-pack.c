@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "core/layer-damage.h"
 #include "core/layer-pack.h"
 #include "core/mount.h"
 #include "core/protocol.h"
@@ -94,29 +95,44 @@ run_packer(int sock, int tree_fd, struct order *o, struct imgd_error **err)
 	return r < 0 ? r : take_result(o, &m, err);
 }
 
+/* What was read of the layer is not what it should be, perhaps. */
+static int
+damaged(struct engine *e, const char *key, int r, const struct imgd_error *why,
+    struct imgd_error **err)
+{
+	if (layer_code_is_damage(r))
+		layer_note_damage(e, key, imgd_error_msg(why));
+	return imgd_error_set(err, -r, "%s", imgd_error_msg(why));
+}
+
 static int
 pack(struct engine *e, struct driver *d, const char *key, struct order *o,
     struct imgd_error **err)
 {
 	cleanup_close int tree_fd = -EBADF, sock = -EBADF;
+	cleanup_error struct imgd_error *why = NULL;
 	cleanup_free char *path = NULL;
 	int pidfd = -EBADF, r;
 
-	r = driver_get(d, key, IMGD_GET_TREE, &path, err);
-	if (r < 0)
-		return r;
-	r = tree_clone(path, &tree_fd, err);
+	r = driver_get(d, key, IMGD_GET_TREE, &path, &why);
+	if (r < 0) {
+		layer_note_unreadable(e, d, key, r, imgd_error_msg(why));
+		return imgd_error_set(err, -r, "%s", imgd_error_msg(why));
+	}
+	r = tree_clone(path, &tree_fd, &why);
 	if (r >= 0)
-		r = engine_spawn(e, SPAWN_PACKER, &sock, &pidfd, err);
+		r = engine_spawn(e, SPAWN_PACKER, &sock, &pidfd, &why);
 	if (r >= 0)
-		r = run_packer(sock, tree_fd, o, err);
+		r = run_packer(sock, tree_fd, o, &why);
 	close_fd(&sock);
 	/* Its clone of the mount must be gone before the put. */
 	worker_end(&pidfd);
 	close_fd(&tree_fd);
 	if (r < 0) {
 		(void)driver_put(d, key, IMGD_GET_TREE, NULL);
-		return r;
+		return o->type != PACK_START
+		    ? imgd_error_set(err, -r, "%s", imgd_error_msg(why))
+		    : damaged(e, key, r, why, err);
 	}
 	return driver_put(d, key, IMGD_GET_TREE, err);
 }
@@ -126,6 +142,7 @@ layer_pack(struct engine *e, struct driver *d, const char *key, int out_fd,
     char ret_diff_id[DIGEST_STR_SIZE], struct imgd_error **err)
 {
 	cleanup_close int recipe_fd = -EBADF, null_fd = -EBADF;
+	cleanup_error struct imgd_error *why = NULL;
 	struct order o = { .type = PACK_START, .out_fd = out_fd };
 	int r;
 
@@ -135,10 +152,11 @@ layer_pack(struct engine *e, struct driver *d, const char *key, int out_fd,
 			return imgd_error_set(err, errno, "/dev/null: %s",
 			    strerror(errno));
 	}
-	r = store_open_recipe(e->store, key, O_RDONLY, &recipe_fd, err);
+	r = store_open_recipe(e->store, key, O_RDONLY, &recipe_fd, &why);
+	if (r < 0)
+		return damaged(e, key, r, why, err);
 	o.in_fd = recipe_fd;
-	if (r >= 0)
-		r = pack(e, d, key, &o, err);
+	r = pack(e, d, key, &o, err);
 	if (r >= 0)
 		memcpy(ret_diff_id, o.diff_id, DIGEST_STR_SIZE);
 	return r;

@@ -15,7 +15,7 @@
  * out_fd: where it goes, borrowed; -1: nowhere, for the digest alone.
  * ret_diff_id: SHA-256 of what came.
  * -EUCLEAN with the file's name if the tree is damaged; -ENOENT if the layer
- * has no recipe.
+ * has no recipe.  Damage is remembered: see core/layer-damage.h.
  */
 int layer_pack(struct engine *e, struct driver *d, const char *key,
     int out_fd, char ret_diff_id[DIGEST_STR_SIZE], struct imgd_error **err);

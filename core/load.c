@@ -350,7 +350,7 @@ report(struct job *job, const struct listed *img, const char *id,
 
 static int
 new_pull(struct job *job, int fd, const struct listed *img, uint32_t index,
-    struct pull **ret, struct imgd_error **err)
+    const char *driver, struct pull **ret, struct imgd_error **err)
 {
 	const char *platform = job_getenv(job, "platform");
 	struct origin *o = calloc(1, sizeof(*o));
@@ -370,7 +370,7 @@ new_pull(struct job *job, int fd, const struct listed *img, uint32_t index,
 	}
 	r = pull_new(job->engine,
 	    img->has_manifest ? &layout_source : &docker_source, o,
-	    job_getenv(job, "driver"), &p, err);
+	    driver, &p, err);
 	if (r < 0)
 		return r;
 	p->expected_id = o->id;
@@ -414,7 +414,7 @@ load_image(struct job *job, int fd, const struct listed *img, uint32_t index,
 	struct pull *p;
 	int r;
 
-	r = new_pull(job, fd, img, index, &p, err);
+	r = new_pull(job, fd, img, index, job_getenv(job, "driver"), &p, err);
 	if (r < 0)
 		return r;
 	r = add_names(p, img, err);
@@ -486,4 +486,56 @@ job_load(struct job *job, struct imgd_error **err)
 	if (r >= 0)
 		r = list_images(job, &fd, &l, err);
 	return r < 0 ? r : load_all(job, fd, &l, err);
+}
+
+/* ---- for those who repair ---- */
+
+struct load_archive {
+	int fd;
+	struct listing listing;
+};
+
+void
+load_archive_free(struct load_archive *a)
+{
+	if (a == NULL)
+		return;
+	listing_done(&a->listing);
+	close_fd(&a->fd);
+	free(a);
+}
+
+int
+load_archive_open(struct job *job, struct load_archive **ret,
+    struct imgd_error **err)
+{
+	struct load_archive *a = calloc(1, sizeof(*a));
+	int r;
+
+	if (a == NULL)
+		return imgd_error_set(err, ENOMEM, "out of memory");
+	a->fd = -EBADF;
+	r = take_archive(job, &a->fd, err);
+	if (r >= 0)
+		r = list_images(job, &a->fd, &a->listing, err);
+	if (r < 0) {
+		load_archive_free(a);
+		return r;
+	}
+	*ret = a;
+	return 0;
+}
+
+int
+pull_new_archive(struct job *job, struct load_archive *a, const char *image,
+    const char *driver, struct pull **ret, struct imgd_error **err)
+{
+	uint32_t i;
+
+	for (i = 0; i < a->listing.n; i++)
+		if (strcmp(a->listing.items[i].id, image) == 0)
+			return new_pull(job, a->fd, &a->listing.items[i], i,
+			    driver, ret, err);
+	return imgd_error_set(err, ENOENT,
+	    "the archive does not have image %.19s", image);
 }

@@ -151,9 +151,9 @@ load_origin(struct origin *o, const char *id, struct imgd_error **err)
 	return r;
 }
 
-static int
-copy_image(struct job *job, const char *id, struct driver *from,
-    const char *to, struct imgd_error **err)
+int
+pull_new_copy(struct engine *e, const char *image, struct driver *from,
+    const char *to, struct pull **ret, struct imgd_error **err)
 {
 	struct origin *o = calloc(1, sizeof(*o));
 	struct pull *p;
@@ -161,22 +161,38 @@ copy_image(struct job *job, const char *id, struct driver *from,
 
 	if (o == NULL)
 		return imgd_error_set(err, ENOMEM, "out of memory");
-	o->engine = job->engine;
+	o->engine = e;
 	o->from = from;
 	o->source.tell = send_documents;
 	o->source.write_layer = write_layer;
 	inner_source_init(&o->source);
-	r = load_origin(o, id, err);
+	r = load_origin(o, image, err);
 	if (r < 0) {
 		origin_free(o);
 		return r;
 	}
-	r = pull_new(job->engine, &migrate_source, o, to, &p, err);
+	r = pull_new(e, &migrate_source, o, to, &p, err);
 	if (r < 0)
 		return r;
 	p->expected_id = o->image.id;
-	if (asprintf(&p->label, "migrate %s", id) < 0 ||
-	    asprintf(&p->pool_key, "migrate %s %s %s", driver_name(from), to,
+	if (asprintf(&p->label, "migrate %s", image) < 0) {
+		pull_free(p);
+		return imgd_error_set(err, ENOMEM, "out of memory");
+	}
+	*ret = p;
+	return 0;
+}
+
+static int
+copy_image(struct job *job, const char *id, struct driver *from,
+    const char *to, struct imgd_error **err)
+{
+	struct pull *p;
+	int r = pull_new_copy(job->engine, id, from, to, &p, err);
+
+	if (r < 0)
+		return r;
+	if (asprintf(&p->pool_key, "migrate %s %s %s", driver_name(from), to,
 		id) < 0) {
 		pull_free(p);
 		return imgd_error_set(err, ENOMEM, "out of memory");

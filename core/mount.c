@@ -12,6 +12,7 @@
 #include "core/engine.h"
 #include "core/events.h"
 #include "core/job.h"
+#include "core/layer-damage.h"
 #include "core/lock.h"
 #include "core/mount.h"
 #include "lib/cleanup.h"
@@ -322,6 +323,19 @@ plan_mount(struct job *job, struct mount_plan *p, struct imgd_error **err)
 }
 
 static int
+get_tree(struct engine *e, struct driver *d, const char *key, char **ret_path,
+    struct imgd_error **err)
+{
+	cleanup_error struct imgd_error *why = NULL;
+	int r = driver_get(d, key, IMGD_GET_TREE, ret_path, &why);
+
+	if (r >= 0)
+		return r;
+	layer_note_unreadable(e, d, key, r, imgd_error_msg(why));
+	return imgd_error_set(err, -r, "%s", imgd_error_msg(why));
+}
+
+static int
 mount_tree(struct engine *e, const struct mount_plan *p,
     struct imgd_error **err)
 {
@@ -331,7 +345,7 @@ mount_tree(struct engine *e, const struct mount_plan *p,
 
 	r = store_driver(e->store, p->driver, &driver, err);
 	if (r >= 0)
-		r = driver_get(driver, p->key, IMGD_GET_TREE, &path, err);
+		r = get_tree(e, driver, p->key, &path, err);
 	if (r < 0)
 		return r;
 	r = bind_tree(path, p->target, strcmp(p->kind, MOUNT_KIND_RW) == 0,
@@ -385,6 +399,8 @@ job_mount(struct job *job, struct imgd_error **err)
 
 	pthread_mutex_lock(&e->plan_mutex);
 	r = plan_mount(job, &p, err);
+	if (r >= 0)
+		store_note_use(e->store, p.image);
 	pthread_mutex_unlock(&e->plan_mutex);
 	if (r >= 0)
 		r = carry_out(e, &p, err);

@@ -44,6 +44,7 @@ struct item {
 	char digest[DIGEST_STR_SIZE];
 	int64_t used_at;
 	uint64_t bytes; /* of the file; UINT64_MAX: there is none */
+	uint64_t disk_bytes;
 };
 
 struct items {
@@ -75,10 +76,13 @@ add_item(void *ctx, const struct partial_row *row)
 	list += all->n++;
 	memcpy(list->digest, row->blob_digest, DIGEST_STR_SIZE);
 	list->used_at = row->used_at;
-	list->bytes = fstatat(all->dir_fd, digest_hex(row->blob_digest), &st,
-			  AT_SYMLINK_NOFOLLOW) < 0
-	    ? UINT64_MAX
-	    : (uint64_t)st.st_size;
+	list->bytes = UINT64_MAX;
+	list->disk_bytes = 0;
+	if (fstatat(all->dir_fd, digest_hex(row->blob_digest), &st,
+		AT_SYMLINK_NOFOLLOW) >= 0) {
+		list->bytes = (uint64_t)st.st_size;
+		list->disk_bytes = (uint64_t)st.st_blocks * 512;
+	}
 	return 0;
 }
 
@@ -126,6 +130,20 @@ partial_drop(struct store *s, const char *blob_digest)
 		    imgd_error_msg(e));
 	else
 		(void)unlinkat(dir_fd, digest_hex(blob_digest), 0);
+}
+
+int
+partial_drop_idle(struct store *s, const char *blob_digest,
+    struct imgd_error **err)
+{
+	cleanup_close int dir_fd = fs_open_dir(s->root_fd, DIR_NAME, err);
+
+	if (dir_fd < 0)
+		return dir_fd;
+	return drop_idle(s, dir_fd, blob_digest) < 0
+	    ? imgd_error_set(err, EBUSY, "partial blob %.19s is in use",
+		  blob_digest)
+	    : 0;
 }
 
 /* ---- opening ---- */
@@ -289,6 +307,21 @@ partials_expire(struct store *s, struct imgd_error **err)
 		    all.list[i].bytes == UINT64_MAX)
 			partial_drop(s, all.list[i].digest);
 	return find_strays(&all, delete_stray, &all, err);
+}
+
+int
+partials_each(struct store *s, partials_fn *fn, void *ctx,
+    struct imgd_error **err)
+{
+	cleanup(items_done) struct items all = { .dir_fd = -EBADF };
+	size_t i;
+	int r = list_items(s, &all, err);
+
+	for (i = 0; r >= 0 && i < all.n; i++)
+		if (all.list[i].bytes != UINT64_MAX)
+			r = fn(ctx, all.list[i].digest, all.list[i].used_at,
+			    all.list[i].disk_bytes);
+	return r;
 }
 
 int

@@ -40,6 +40,17 @@ bool partial_exists(struct store *s, const char *blob_digest);
 /* The blob is not needed any more, or was no good. */
 void partial_drop(struct store *s, const char *blob_digest);
 
+/* The same, unless somebody has it open: -EBUSY. */
+int partial_drop_idle(struct store *s, const char *blob_digest,
+    struct imgd_error **err);
+
+/* Each whose file is there: when it was used last, in seconds since the epoch,
+ * and its bytes on the disk.  A negative errno stops. */
+typedef int partials_fn(void *ctx, const char *blob_digest, int64_t used_at,
+    uint64_t bytes);
+int partials_each(struct store *s, partials_fn *fn, void *ctx,
+    struct imgd_error **err);
+
 /* At the start, while nobody has one open: delete those that nobody wanted
  * for PARTIAL_MAX_DAYS, and what a crash left. */
 #define PARTIAL_MAX_DAYS 14

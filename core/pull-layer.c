@@ -54,11 +54,12 @@ open_stage(struct pull *p, struct pull_layer *l, int *ret_fd,
 	int fd, r;
 
 	if (driver_has_own_dir(p->driver)) {
-		r = driver_own_dir(p->driver, l->key, &path, ret_whiteouts,
-		    err);
+		r = driver_own_dir(p->driver, layer_made_key(l),
+		    &path, ret_whiteouts, err);
 	} else {
 		*ret_whiteouts = IMGD_WH_DELETE;
-		r = driver_get(p->driver, l->key, IMGD_GET_TREE, &path, err);
+		r = driver_get(p->driver, layer_made_key(l), IMGD_GET_TREE,
+		    &path, err);
 		if (r >= 0)
 			l->has_get = true;
 	}
@@ -84,7 +85,7 @@ open_layer_fds(struct pull *p, struct pull_layer *l, struct layer_fds *f,
 
 	r = open_stage(p, l, &f->stage, ret_whiteouts, err);
 	if (r >= 0)
-		r = store_open_recipe(p->engine->store, l->key,
+		r = store_open_recipe(p->engine->store, layer_made_key(l),
 		    O_RDWR | O_CREAT | O_TRUNC, &f->recipe, err);
 	if (r >= 0)
 		r = store_open_scratch(p->engine->store, &f->scratch, err);
@@ -153,11 +154,13 @@ layer_begin(struct pull *p, size_t index, struct imgd_error **err)
 	uint32_t whiteouts = IMGD_WH_DELETE;
 	int r = 0;
 
-	if (l->is_takeover)
+	if (l->is_repair)
+		r = layer_repair_begin(p, index, parent_key(p, index), err);
+	else if (l->is_takeover)
 		r = driver_remove(p->driver, l->key, err);
 	if (r >= 0)
-		r = driver_create(p->driver, l->key, parent_key(p, index),
-		    err);
+		r = driver_create(p->driver, layer_made_key(l),
+		    parent_key(p, index), err);
 	if (r < 0)
 		return r;
 	l->state = LAYER_RUNNING;
@@ -315,9 +318,11 @@ put_all(struct pull *p, size_t index, struct imgd_error **err)
 	if (l->has_get) {
 		l->has_get = false;
 		if (r >= 0)
-			r = driver_put(p->driver, l->key, IMGD_GET_TREE, err);
+			r = driver_put(p->driver, layer_made_key(l),
+			    IMGD_GET_TREE, err);
 		else
-			(void)driver_put(p->driver, l->key, IMGD_GET_TREE, NULL);
+			(void)driver_put(p->driver, layer_made_key(l),
+			    IMGD_GET_TREE, NULL);
 	}
 	return r;
 }
@@ -352,8 +357,10 @@ layer_seal(struct pull *p, size_t index, struct imgd_error **err)
 {
 	struct pull_layer *l = &p->layers[index];
 	struct engine *e = p->engine;
-	int r = driver_seal(p->driver, l->key, err);
+	int r = driver_seal(p->driver, layer_made_key(l), err);
 
+	if (r >= 0 && l->is_repair)
+		r = layer_repair(p, index, parent_key(p, index), err);
 	if (r < 0)
 		return r;
 	l->state = LAYER_SEALED;

@@ -102,7 +102,8 @@ may_begin(const struct pull *p, size_t i)
 	if (parent_is_done(p, i))
 		return true;
 	parent = &p->layers[i - 1];
-	return driver_has(p->driver, IMGD_CAP_INDEPENDENT) &&
+	/* Until it is made again the parent is no good. */
+	return !parent->is_repair && driver_has(p->driver, IMGD_CAP_INDEPENDENT) &&
 	    (parent->state == LAYER_RUNNING ||
 		parent->state == LAYER_UNPACKED);
 }
@@ -358,8 +359,9 @@ abort_all(struct pull *p)
 
 		if ((l->state == LAYER_RUNNING ||
 			l->state == LAYER_UNPACKED) &&
+		    (!l->is_repair || l->fresh_key[0] != '\0') &&
 		    engine_remove_layer(p->engine, driver_name(p->driver),
-			l->key, &e) < 0)
+			layer_made_key(l), &e) < 0)
 			log_warn("%s; removed later, ignoring",
 			    imgd_error_msg(e));
 	}

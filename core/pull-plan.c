@@ -383,25 +383,33 @@ join_flight(struct pull *p, struct pull_layer *l)
 	if (f != NULL)
 		f->n_refs++;
 	pthread_mutex_unlock(&e->mutex);
-	if (f != NULL)
-		take_flight(l, f, LAYER_FOREIGN);
-	return f != NULL;
+	if (f == NULL)
+		return false;
+	take_flight(l, f, LAYER_FOREIGN);
+	l->is_repair = f->is_repair;
+	return true;
 }
 
+/* repaired: the row of the layer that is there, but damaged; or NULL. */
 static int
-begin_flight(struct pull *p, struct pull_layer *l, struct imgd_error **err)
+begin_flight(struct pull *p, struct pull_layer *l,
+    const struct layer_row *repaired, struct imgd_error **err)
 {
 	struct engine *e = p->engine;
 	struct flight *f = calloc(1, sizeof(*f));
-	int r;
+	int r = 0;
 
 	if (f == NULL)
 		return imgd_error_set(err, ENOMEM, "out of memory");
-	r = str_random_key(f->key, err);
+	if (repaired != NULL)
+		memcpy(f->key, repaired->key, sizeof(f->key));
+	else
+		r = str_random_key(f->key, err);
 	if (r < 0) {
 		free(f);
 		return r;
 	}
+	f->is_repair = l->is_repair = repaired != NULL;
 	f->driver = p->driver;
 	memcpy(f->chain_id, l->chain_id, DIGEST_STR_SIZE);
 	f->n_refs = 1;
@@ -430,9 +438,11 @@ plan_layer(struct pull *p, struct pull_layer *l, struct imgd_error **err)
 	r = tagstore_layer(p->engine->store->tags, driver_name(p->driver),
 	    l->chain_id, &row, &e);
 	if (r == -ENOENT)
-		return begin_flight(p, l, err);
+		return begin_flight(p, l, NULL, err);
 	if (r < 0)
 		return imgd_error_set(err, -r, "%s", imgd_error_msg(e));
+	if (pull_repairs(p, &row))
+		return begin_flight(p, l, &row, err);
 	memcpy(l->key, row.key, sizeof(l->key));
 	l->state = LAYER_PRESENT;
 	return 0;
@@ -505,7 +515,7 @@ commit_intents(struct pull *p, struct imgd_error **err)
 			.chain_id = l->chain_id,
 			.diff_id = l->diff_id,
 			.parent = i > 0 ? p->layers[i - 1].key : NULL,
-			.is_new = l->state == LAYER_WAITING,
+			.is_new = l->state == LAYER_WAITING && !l->is_repair,
 		};
 	}
 	r = str_random_key(p->id, err);

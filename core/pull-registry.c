@@ -16,6 +16,7 @@
 #include "lib/message.h"
 #include "lib/strbuf.h"
 #include "registry/reference.h"
+#include "tagstore/health.h"
 
 
 /* What is asked of a registry; a pull's ctx. */
@@ -56,6 +57,14 @@ start_puller(struct pull *p, struct imgd_error **err)
 	return message_send(p->source_sock, &m, err);
 }
 
+static void
+forget(struct pull *p)
+{
+	struct request *q = p->ctx;
+
+	q->params.known_digest[0] = '\0'; /* it is the pull's, too */
+}
+
 /* Before that, a failure is all that a caller should hear of. */
 static void
 say_pulling(struct pull *p)
@@ -73,6 +82,7 @@ static const struct pull_source registry_source = {
 	.fetched = "Download complete",
 	.done = "Pull complete",
 	.may_be_legacy = true,
+	.forget = forget,
 	.resolved = say_pulling,
 	.start = start_puller,
 	.ctx_free = request_free,
@@ -125,7 +135,9 @@ find_known(struct pull *p, struct request *q, const char *name,
 	if (q->params.platform[0] == '\0' && q->ref.digest == NULL &&
 	    tagstore_name(tags, name, q->ref.tag, NULL, &known, NULL) >= 0 &&
 	    tagstore_image_drivers(tags, known.image, &held, NULL) >= 0 &&
-	    str_csv_has(held, driver_name(p->driver)))
+	    str_csv_has(held, driver_name(p->driver)) &&
+	    tagstore_image_is_damaged(tags, known.image,
+		driver_name(p->driver), NULL) == 0)
 		digest = known.manifest_digest;
 	free(q->params.known_digest);
 	q->params.known_digest = strdup(digest);
@@ -134,26 +146,40 @@ find_known(struct pull *p, struct request *q, const char *name,
 	    : imgd_error_set(err, ENOMEM, "out of memory");
 }
 
+/* What the name is to become, and what it was. */
 static int
-describe(struct pull *p, struct request *q, struct imgd_error **err)
+take_name(struct pull *p, struct request *q, const char *name,
+    struct imgd_error **err)
 {
-	cleanup_free char *name = reference_name(&q->ref);
-	int r;
+	int r = find_known(p, q, name, err);
 
-	p->label = reference_canonical(&q->ref);
-	if (name == NULL || p->label == NULL ||
-	    asprintf(&p->pool_key, "pull%s %s %s:%s@%s %s %s",
-		q->params.is_v1 ? "1" : "", driver_name(p->driver), name,
-		q->ref.tag != NULL ? q->ref.tag : "",
-		q->ref.digest != NULL ? q->ref.digest : "",
-		q->params.platform, q->params.username) < 0)
-		return imgd_error_set(err, ENOMEM, "out of memory");
-	r = find_known(p, q, name, err);
 	if (r >= 0)
 		r = pull_add_name(p, name,
 		    q->ref.digest == NULL && q->ref.tag != NULL ? q->ref.tag
 								: "",
 		    /* digest= */ "", err);
+	return r;
+}
+
+static int
+describe(struct pull *p, struct request *q, bool takes_name,
+    struct imgd_error **err)
+{
+	cleanup_free char *name = reference_name(&q->ref);
+	int r = 0;
+
+	p->label = reference_canonical(&q->ref);
+	if (name == NULL || p->label == NULL ||
+	    asprintf(&p->pool_key, "pull%s %s %s:%s@%s %s %s %s",
+		q->params.is_v1 ? "1" : "", driver_name(p->driver), name,
+		q->ref.tag != NULL ? q->ref.tag : "",
+		q->ref.digest != NULL ? q->ref.digest : "",
+		q->params.platform, q->params.username,
+		/* Who brings one does not join who brings none. */
+		q->params.registry_token[0] != '\0' ? "token" : "") < 0)
+		return imgd_error_set(err, ENOMEM, "out of memory");
+	if (takes_name)
+		r = take_name(p, q, name, err);
 	p->platform = q->params.platform;
 	p->known_digest = q->params.known_digest;
 	p->expected_digest = q->ref.digest != NULL ? q->ref.digest : "";
@@ -163,8 +189,8 @@ describe(struct pull *p, struct request *q, struct imgd_error **err)
 }
 
 static int
-new_pull(struct job *job, const struct reference *ref, struct pull **ret,
-    struct imgd_error **err)
+new_pull(struct job *job, const struct reference *ref, const char *driver,
+    bool takes_name, struct pull **ret, struct imgd_error **err)
 {
 	struct request *q = calloc(1, sizeof(*q));
 	struct pull *p;
@@ -180,20 +206,26 @@ new_pull(struct job *job, const struct reference *ref, struct pull **ret,
 		request_free(q);
 		return r;
 	}
-	r = pull_new(job->engine, &registry_source, q,
-	    job_getenv(job, "driver"), &p, err);
+	r = pull_new(job->engine, &registry_source, q, driver, &p, err);
 	if (r < 0)
 		return r;
 	p->spooling = job_getenv(job, "retry") != NULL
 	    ? PULL_SPOOL_ALWAYS
 	    : engine_config(job->engine)->spooling;
-	r = describe(p, q, err);
+	r = describe(p, q, takes_name, err);
 	if (r < 0) {
 		pull_free(p);
 		return r;
 	}
 	*ret = p;
 	return 0;
+}
+
+int
+pull_new_registry(struct job *job, const struct reference *ref,
+    const char *driver, struct pull **ret, struct imgd_error **err)
+{
+	return new_pull(job, ref, driver, /* takes_name= */ false, ret, err);
 }
 
 static void
@@ -233,7 +265,8 @@ pull_one(struct job *job, const struct reference *ref, struct imgd_error **err)
 	struct pull *p;
 	int r;
 
-	r = new_pull(job, ref, &p, err);
+	r = new_pull(job, ref, job_getenv(job, "driver"),
+	    /* takes_name= */ true, &p, err);
 	if (r >= 0)
 		r = pull_run(job, p, &p, err);
 	if (r < 0)
@@ -303,7 +336,8 @@ list_tags(struct job *job, const struct reference *ref, struct strbuf *tags,
 	struct pull *p;
 	int r;
 
-	r = new_pull(job, ref, &p, err);
+	r = new_pull(job, ref, job_getenv(job, "driver"),
+	    /* takes_name= */ true, &p, err);
 	if (r < 0)
 		return r;
 	((struct request *)p->ctx)->params.wants_tags = true;

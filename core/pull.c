@@ -6,11 +6,13 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "core/gc.h"
 #include "core/jobs.h"
 #include "core/pull.h"
 #include "lib/cleanup.h"
 #include "lib/fs-at.h"
 #include "lib/log.h"
+#include "lib/strbuf.h"
 
 /* ---- the pull's own thread ---- */
 
@@ -187,15 +189,61 @@ is_known(const struct pull *p)
 		   NULL) >= 0;
 }
 
+/* The name means what it meant before.  Returns 1 if that image is there, and
+ * notes its use; it may have been removed since the pull began. */
+static int
+use_known(struct pull *p, struct imgd_error **err)
+{
+	cleanup(image_name_done) struct image_name row = { 0 };
+	cleanup_error struct imgd_error *why = NULL;
+	struct tagstore *tags = p->engine->store->tags;
+	cleanup_free char *held = NULL;
+	int r;
+
+	pthread_mutex_lock(&p->engine->plan_mutex);
+	r = tagstore_name(tags, p->names[0].repository, p->names[0].tag, NULL,
+	    &row, &why);
+	if (r >= 0)
+		r = tagstore_image_drivers(tags, row.image, &held, &why);
+	if (r >= 0)
+		r = strcmp(row.manifest_digest, p->known_digest) == 0 &&
+		    str_csv_has(held, driver_name(p->driver));
+	if (r > 0)
+		store_note_use(p->engine->store, row.image);
+	pthread_mutex_unlock(&p->engine->plan_mutex);
+	if (r < 0 && r != -ENOENT)
+		return imgd_error_set(err, -r, "%s", imgd_error_msg(why));
+	return r > 0;
+}
+
+/* As pull_resolve. */
+static int
+resolve(struct pull *p, struct imgd_error **err)
+{
+	int r;
+
+	for (;;) {
+		r = pull_start_source(p, err);
+		if (r >= 0)
+			r = pull_resolve(p, err);
+		if (r > 0)
+			r = use_known(p, err);
+		else
+			return r;
+		if (r != 0)
+			return r;
+		pull_end_source(p);
+		p->source->forget(p);
+	}
+}
+
 static int
 run(struct pull *p, struct imgd_error **err)
 {
 	bool has_news;
 	int r;
 
-	r = pull_start_source(p, err);
-	if (r >= 0)
-		r = pull_resolve(p, err);
+	r = resolve(p, err);
 	if (r >= 0 && p->source->resolved != NULL)
 		p->source->resolved(p);
 	if (r > 0) {
@@ -220,6 +268,10 @@ run(struct pull *p, struct imgd_error **err)
 	p->has_rows = false;
 	pull_release_flights(p, /* is_published= */ true);
 	pull_drop_spools(p);
+	if (p->has_repaired)
+		(void)engine_reap(p->engine, NULL);
+	if (p->repair_key[0] == '\0')
+		gc_after_pull(p->engine);
 	return 0;
 }
 
@@ -238,14 +290,15 @@ remove_own_data(struct pull *p)
 		struct pull_layer *l = &p->layers[i - 1];
 		bool is_own;
 
-		if (l->flight == NULL || l->state == LAYER_FOREIGN)
+		if (l->flight == NULL || l->state == LAYER_FOREIGN ||
+		    (l->is_repair && l->fresh_key[0] == '\0'))
 			continue;
 		pthread_mutex_lock(&e->mutex);
 		is_own = l->flight->n_refs == 1;
 		pthread_mutex_unlock(&e->mutex);
 		if (is_own)
 			(void)engine_remove_layer(e, driver_name(p->driver),
-			    l->key, NULL);
+			    layer_made_key(l), NULL);
 	}
 }
 
@@ -293,6 +346,7 @@ pull_free(struct pull *p)
 	free(p->progress);
 	free(p->layers);
 	free(p->sizes);
+	free(p->difference);
 	legacy_free(p->legacy);
 	image_done(&p->image);
 	manifest_free(p->manifest);
@@ -417,6 +471,44 @@ pull_add_name(struct pull *p, const char *repository, const char *tag,
 	return n->repository != NULL && n->tag != NULL && n->digest != NULL
 	    ? 0
 	    : imgd_error_set(err, ENOMEM, "out of memory");
+}
+
+struct wanted {
+	struct engine *engine;
+	bool is_found;
+};
+
+static int
+match_name(void *ctx, const struct image_name *n)
+{
+	struct wanted *w = ctx;
+	const struct pull *p;
+	size_t i;
+
+	pthread_mutex_lock(&w->engine->mutex);
+	for (p = w->engine->pulls; p != NULL; p = p->next)
+		for (i = 0; i < p->n_names; i++)
+			if (strcmp(p->names[i].tag, n->tag) == 0 &&
+			    strcmp(p->names[i].repository, n->repository) == 0)
+				w->is_found = true;
+	pthread_mutex_unlock(&w->engine->mutex);
+	return 0;
+}
+
+int
+pull_wants_image(struct engine *e, const char *image, struct imgd_error **err)
+{
+	struct wanted w = { e, false };
+	const struct pull *p;
+	int r;
+
+	pthread_mutex_lock(&e->mutex);
+	for (p = e->pulls; p != NULL; p = p->next)
+		if (strcmp(p->expected_id, image) == 0)
+			w.is_found = true;
+	pthread_mutex_unlock(&e->mutex);
+	r = tagstore_names(e->store->tags, image, match_name, &w, err);
+	return r < 0 ? r : w.is_found;
 }
 
 static int

@@ -40,6 +40,7 @@ struct flight {
 	char chain_id[DIGEST_STR_SIZE]; /* "" until known */
 	char key[65];
 	enum flight_state state;
+	bool is_repair; /* of a layer that is there, but damaged */
 	unsigned int n_refs; /* pulls that want it */
 	uint64_t content_bytes, tar_bytes; /* once sealed */
 };
@@ -66,6 +67,8 @@ struct pull_layer {
 	char key[65];
 	enum layer_state state;
 	struct flight *flight; /* NULL if present */
+	bool is_repair; /* key is there, but damaged */
+	char fresh_key[65]; /* what it is made under meanwhile; "": key */
 
 	/* while running */
 	int sock, pidfd; /* the unpacker; -EBADF */
@@ -112,6 +115,9 @@ struct pull_source {
 	bool is_copy;
 	bool keeps_names; /* names that are there stay what they are */
 
+	/* Ask anew, as if the name had never meant anything; NULL: it is never
+	 * told what the name meant. */
+	void (*forget)(struct pull *p);
 	/* It is known what is pulled; NULL: nothing to say. */
 	void (*resolved)(struct pull *p);
 	/* A legacy image's layer that its source knows by its digests; NULL:
@@ -149,6 +155,13 @@ struct pull {
 	const char *expected_digest; /* of the first document */
 	const char *expected_id;     /* of the config */
 	const char *registry, *path; /* where its blobs can be had again */
+	char expected_id_buf[DIGEST_STR_SIZE]; /* for expected_id */
+	/* Make this layer alone again; "": those that are known to be
+	 * damaged. */
+	char repair_key[65];
+	/* Look for what the stored one has otherwise: if nothing, or if that
+	 * is all that is wanted, it stays. */
+	bool compares, only_compares;
 
 	enum pull_spooling spooling;
 
@@ -179,6 +192,8 @@ struct pull {
 	struct pull_layer *layers;
 	size_t n_layers;
 	bool has_rows;
+	bool has_repaired;
+	char *difference; /* what compares found; NULL: nothing */
 };
 
 /* ---- pull-plan.c ---- */
@@ -260,6 +275,43 @@ int layer_seal(struct pull *p, size_t index, struct imgd_error **err);
 /* End whatever runs for the layer; nothing of it is kept. */
 void layer_abort(struct pull *p, size_t index);
 
+/* ---- pull-repair.c ---- */
+
+/* Whether the pull is to make the layer of that row again. */
+bool pull_repairs(const struct pull *p, const struct layer_row *row);
+/* Give it its fresh key. */
+int layer_repair_begin(struct pull *p, size_t index, const char *parent,
+    struct imgd_error **err);
+/* It is sealed: let it take its place. */
+int layer_repair(struct pull *p, size_t index, const char *parent,
+    struct imgd_error **err);
+
+/* The key that the driver has the layer under while it is made. */
+static inline const char *
+layer_made_key(const struct pull_layer *l)
+{
+	return l->fresh_key[0] != '\0' ? l->fresh_key : l->key;
+}
+
+/* ---- pulls for those who repair: neither names nor pool keys are set ---- */
+
+/* migrate.c: an image that the store has, from one driver into another, or
+ * into the same. */
+int pull_new_copy(struct engine *e, const char *image, struct driver *from,
+    const char *to, struct pull **ret, struct imgd_error **err);
+/* pull-registry.c: an image by the digest of its manifest. */
+struct reference;
+int pull_new_registry(struct job *job, const struct reference *ref,
+    const char *driver, struct pull **ret, struct imgd_error **err);
+/* load.c: an image (its id) of an archive that was opened; -ENOENT. */
+struct load_archive;
+int load_archive_open(struct job *job, struct load_archive **ret,
+    struct imgd_error **err);
+void load_archive_free(struct load_archive *a);
+int pull_new_archive(struct job *job, struct load_archive *a,
+    const char *image, const char *driver, struct pull **ret,
+    struct imgd_error **err);
+
 /* ---- pull-spool.c ---- */
 
 struct partial;
@@ -325,6 +377,11 @@ int pull_run(struct job *job, struct pull *p, struct pull **ret,
 
 /* One of the pull's holders lets go. */
 void pull_unref(struct pull *p);
+
+/* Whether a pull in flight is of that image, or of a name that it has: 1, or
+ * 0. */
+int pull_wants_image(struct engine *e, const char *image,
+    struct imgd_error **err);
 
 /* Start its source, and end it. */
 int pull_start_source(struct pull *p, struct imgd_error **err);

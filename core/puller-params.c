@@ -32,6 +32,7 @@ puller_params_put(struct message *m, const struct puller_params *p)
 	message_put_str(m, p->username);
 	message_put_str(m, p->password);
 	message_put_str(m, p->identity_token);
+	message_put_str(m, p->registry_token);
 	message_put_u32(m, p->wants_tags);
 	message_put_u32(m, p->is_v1);
 	message_put_u32(m, p->n_threads);
@@ -110,6 +111,7 @@ puller_params_get(struct message *m, struct puller_params *ret,
 	get_string(m, &p.username);
 	get_string(m, &p.password);
 	get_string(m, &p.identity_token);
+	get_string(m, &p.registry_token);
 	p.wants_tags = message_get_u32(m) != 0;
 	p.is_v1 = message_get_u32(m) != 0;
 	p.n_threads = message_get_u32(m);
@@ -132,6 +134,7 @@ puller_params_get(struct message *m, struct puller_params *ret,
 		p.known_digest == NULL || p.search == NULL ||
 		p.username == NULL ||
 		p.password == NULL || p.identity_token == NULL ||
+		p.registry_token == NULL ||
 		p.mirrors == NULL || p.insecure == NULL ||
 		p.http_proxy == NULL || p.https_proxy == NULL ||
 		p.no_proxy == NULL ||
@@ -165,6 +168,7 @@ puller_params_done(struct puller_params *p)
 	free(p->username);
 	free_secret(p->password);
 	free_secret(p->identity_token);
+	free_secret(p->registry_token);
 	free_secret(p->http_proxy);
 	free_secret(p->https_proxy);
 	free(p->no_proxy);

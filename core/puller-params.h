@@ -20,7 +20,7 @@ struct puller_params {
 	char *reference;    /* canonical name */
 	char *platform;     /* as the user typed it; "" = the host's */
 	char *known_digest; /* "" = none */
-	char *username, *password, *identity_token;
+	char *username, *password, *identity_token, *registry_token;
 	bool wants_tags;    /* list tags instead of resolving */
 	bool is_v1;         /* the registry is of version 1 */
 	uint32_t n_threads;

@@ -437,6 +437,9 @@ puller_open_session(const struct puller_params *params, bool is_push,
 		.identity_token = is_text(params->identity_token)
 		    ? params->identity_token
 		    : NULL,
+		.registry_token = is_text(params->registry_token)
+		    ? params->registry_token
+		    : NULL,
 	};
 	r = registry_session_new(&rp, ret, err);
 	free(mirrors);

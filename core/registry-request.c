@@ -131,11 +131,13 @@ registry_request_fill(struct job *job, const struct reference *ref,
 	ret->username = env_copy(job, "username");
 	ret->password = env_copy(job, "password");
 	ret->identity_token = env_copy(job, "identity-token");
+	ret->registry_token = env_copy(job, "registry-token");
 	ret->n_threads = 1;
 	if (ret->reference == NULL || ret->platform == NULL ||
 	    ret->search == NULL ||
 	    ret->known_digest == NULL || ret->username == NULL ||
-	    ret->password == NULL || ret->identity_token == NULL)
+	    ret->password == NULL || ret->identity_token == NULL ||
+	    ret->registry_token == NULL)
 		return no_memory(err);
 	ret->mirrors = calloc(1, sizeof(*ret->mirrors));
 	if (ret->mirrors == NULL)

@@ -8,7 +8,8 @@
 
 /*
  * Fill params for ref from the job's environment (platform, username,
- * password, identity-token, retry, limit-rate) and the configuration.
+ * password, identity-token, registry-token, retry, limit-rate) and the
+ * configuration.
  *
  * n_threads is 1, known_digest "", and there are no mirrors.  ret: zeroed
  * before; puller_params_done() after success and failure.

@@ -14,6 +14,7 @@
 #include "lib/log.h"
 #include "lib/strbuf.h"
 #include "registry/reference.h"
+#include "tagstore/uses.h"
 
 /* design: devmapper only by request, or when its pool is configured. */
 static const char *const probe_order[] = { "overlay", "aufs", "btrfs", "vfs" };
@@ -327,6 +328,15 @@ store_image_driver(struct store *s, const char *image, const char *name,
 		    "image %.19s is only in %s, which has no %s", image, held,
 		    caps_text(caps));
 	return pick_driver(s, able, ret_name, err);
+}
+
+void
+store_note_use(struct store *s, const char *image)
+{
+	cleanup_error struct imgd_error *why = NULL;
+
+	if (tagstore_image_used(s->tags, image, &why) < 0)
+		log_warn("%s, ignoring", imgd_error_msg(why));
 }
 
 static int

@@ -86,6 +86,10 @@ int store_open_scratch(struct store *s, int *ret_fd, struct imgd_error **err);
 int store_image_driver(struct store *s, const char *image, const char *name,
     uint32_t caps, char **ret_name, struct imgd_error **err);
 
+/* The image is used: garbage collection takes those first that were not for
+ * long.  What cannot be noted is logged. */
+void store_note_use(struct store *s, const char *image);
+
 /* Find an image by what a user typed: a name, NAME@DIGEST, an id or a unique
  * prefix of one.  ret_name, if not NULL, gets the name's row when it was a
  * name (else an empty one).  *ret_id is malloc'ed. */

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
@@ -133,21 +134,24 @@ tell_change(struct walk *w, int kind)
 /* ---- comparing two of one name ---- */
 
 static bool
-attr_counts(const char *name)
+attr_counts(const struct walk *w, const char *name)
 {
+	if (w->params->is_raw && (strcmp(name, "trusted.overlay.opaque") == 0 ||
+				     strcmp(name, "user.overlay.opaque") == 0))
+		return true;
 	return !str_starts(name, "trusted.overlay.") &&
 	    !str_starts(name, "user.overlay.") &&
 	    strcmp(name, "security.selinux") != 0;
 }
 
 static size_t
-count_attrs(const char *list, ssize_t len)
+count_attrs(const struct walk *w, const char *list, ssize_t len)
 {
 	const char *a;
 	size_t n = 0;
 
 	for (a = list; a < list + len; a += strlen(a) + 1)
-		n += attr_counts(a);
+		n += attr_counts(w, a);
 	return n;
 }
 
@@ -167,12 +171,13 @@ same_xattrs(struct walk *w, const char *const paths[2],
 		if (len[i] < 0)
 			len[i] = 0;
 	}
-	if (count_attrs(w->list[0], len[0]) != count_attrs(w->list[1], len[1]))
+	if (count_attrs(w, w->list[0], len[0]) !=
+	    count_attrs(w, w->list[1], len[1]))
 		return 0;
 	for (a = w->list[0]; a < w->list[0] + len[0]; a += strlen(a) + 1) {
 		ssize_t n[2];
 
-		if (!attr_counts(a))
+		if (!attr_counts(w, a))
 			continue;
 		for (i = 0; i < 2; i++) {
 			n[i] = lgetxattr(paths[i], a, w->buf[i],
@@ -271,6 +276,16 @@ same_stat(const struct stat *a, const struct stat *b)
 	    a->st_rdev == b->st_rdev;
 }
 
+/* Whether it only says that something is gone: all else about it is whatever
+ * it came to be made with. */
+static bool
+is_marker(const struct walk *w, const char *name, const struct stat *st)
+{
+	return w->params->is_raw &&
+	    ((S_ISCHR(st->st_mode) && st->st_rdev == makedev(0, 0)) ||
+		(S_ISREG(st->st_mode) && str_starts(name, ".wh.")));
+}
+
 /* Whether name is unchanged: 1, 0 or < 0.  name "." is the level itself. */
 static int
 is_same(struct walk *w, const int dirs[2], const char *name,
@@ -280,6 +295,8 @@ is_same(struct walk *w, const int dirs[2], const char *name,
 	const char *const p[2] = { paths[0], paths[1] };
 	int i, r;
 
+	if (is_marker(w, name, old) && is_marker(w, name, new))
+		return 1;
 	if (!same_stat(old, new))
 		return 0;
 	if (!S_ISDIR(new->st_mode) && old->st_ino == new->st_ino &&

@@ -4,6 +4,7 @@
 #ifndef CORE_TREE_DIFF_H
 #define CORE_TREE_DIFF_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "imgd/driver.h"
@@ -16,6 +17,7 @@ struct tree_diff {
 	 * else need be looked at; -EBADF: compare all.  Borrowed. */
 	int own_fd;
 	uint32_t whiteouts; /* IMGD_WH_*: how own_fd tells deletions */
+	bool is_raw; /* old and new are such directories: marks count, too */
 
 	imgd_change_cb *cb; /* nonzero ends the walk and is returned */
 	void *ctx;          /* of both */

@@ -166,6 +166,14 @@ fs_remove_tree(int dir_fd, const char *name, struct imgd_error **err)
 }
 
 int
+fs_move_lost(int to_dir, const char *to, int from_dir, const char *from)
+{
+	return renameat2(from_dir, from, to_dir, to, RENAME_NOREPLACE) < 0
+	    ? -1
+	    : mkdirat(from_dir, from, 0755);
+}
+
+int
 fs_read_fd(int fd, const char *name, size_t max, char **ret_data,
     size_t *ret_len, struct imgd_error **err)
 {

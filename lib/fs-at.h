@@ -28,6 +28,11 @@ int fs_make_open_dir(int dir_fd, const char *name, mode_t mode,
  * mount point).  Absent is success. */
 int fs_remove_tree(int dir_fd, const char *name, struct imgd_error **err);
 
+/* What should have been at "to" is lost: move the directory "from" there and
+ * leave an empty one.  Returns -1 and errno on failure, also if something is
+ * at "to". */
+int fs_move_lost(int to_dir, const char *to, int from_dir, const char *from);
+
 /* Read a whole regular file of at most max bytes; *ret_data is malloc'ed and
  * NUL-terminated.  ret_len may be NULL.  -EFBIG if it is longer.  With
  * AT_FDCWD name is a path that a user gave: there links are followed. */

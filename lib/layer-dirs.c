@@ -414,7 +414,10 @@ layer_dirs_exchange(struct layer_dirs *ld, const char *id, const char *with,
 		return r;
 	(void)snprintf(a, sizeof(a), "%s/%s", id, name != NULL ? name : "");
 	(void)snprintf(b, sizeof(b), "%s/%s", with, name != NULL ? name : "");
-	if (renameat2(ld->layers_fd, a, ld->layers_fd, b, RENAME_EXCHANGE) < 0)
+	if (renameat2(ld->layers_fd, a, ld->layers_fd, b, RENAME_EXCHANGE) <
+		0 &&
+	    (errno != ENOENT ||
+		fs_move_lost(ld->layers_fd, a, ld->layers_fd, b) < 0))
 		return imgd_error_set(err, errno, "layer %.12s: replace: %s",
 		    id, strerror(errno));
 	return 0;

@@ -94,8 +94,8 @@ int layer_dirs_seal(struct layer_dirs *ld, const char *id,
     struct imgd_error **err);
 
 /* Exchange name, a directory of each (NULL: the layers' own directories),
- * between two sealed layers of one parent: what replace asks for.  -EINVAL
- * unless both are sealed. */
+ * between two sealed layers of one parent: what replace asks for.  If id has
+ * lost it, it gets with's.  -EINVAL unless both are sealed. */
 int layer_dirs_exchange(struct layer_dirs *ld, const char *id,
     const char *with, const char *name, struct imgd_error **err);
 

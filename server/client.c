@@ -183,21 +183,47 @@ job_body(const struct job_request *q)
 }
 
 static void
-add_item(struct strbuf *sb, const char *key, const char *value)
+add_escaped(struct strbuf *sb, const char *value)
 {
 	static const char plain[] = "abcdefghijklmnopqrstuvwxyz"
 				    "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 				    "0123456789-._~";
 
-	strbuf_putc(sb, memchr(sb->data, '?', sb->len) != NULL ? '&' : '?');
-	strbuf_puts(sb, key);
-	strbuf_putc(sb, '=');
 	for (; *value != '\0'; value++)
 		if (strchr(plain, *value) != NULL)
 			strbuf_putc(sb, *value);
 		else
 			strbuf_printf(sb, "%%%02X",
 			    (unsigned int)(unsigned char)*value);
+}
+
+static void
+add_item(struct strbuf *sb, const char *key, const char *value)
+{
+	strbuf_putc(sb, memchr(sb->data, '?', sb->len) != NULL ? '&' : '?');
+	strbuf_puts(sb, key);
+	strbuf_putc(sb, '=');
+	add_escaped(sb, value);
+}
+
+/* A tar alone: a filesystem is not written from front to back. */
+static char *
+export_target(const struct job_request *q)
+{
+	struct strbuf sb = STRBUF_INIT;
+	size_t i;
+
+	for (i = 0; i < q->n_env; i++)
+		if (strcmp(q->env[i][0], "format") == 0 &&
+		    q->env[i][1] != NULL)
+			return NULL;
+	strbuf_puts(&sb, "/containers/");
+	add_escaped(&sb, q->args[0]);
+	strbuf_puts(&sb, "/export");
+	for (i = 0; i < q->n_env; i++)
+		if (q->env[i][1] != NULL)
+			add_item(&sb, q->env[i][0], q->env[i][1]);
+	return strbuf_take(&sb);
 }
 
 /* Docker's routes for those whose descriptor is the body. */
@@ -214,6 +240,8 @@ file_target(const struct job_request *q)
 	struct strbuf sb = STRBUF_INIT;
 	size_t i, j;
 
+	if (strcmp(q->name, "export") == 0)
+		return export_target(q);
 	for (i = 0; i < sizeof(routes) / sizeof(routes[0]); i++)
 		if (strcmp(routes[i].job, q->name) == 0)
 			break;
@@ -260,24 +288,25 @@ server_client_run(const char *socket_path, const struct job_request *request,
     job_output_cb *cb, void *ctx, char **ret_result, struct imgd_error **err)
 {
 	const bool has_file = request->n_fds > 0;
-	const bool is_save = strcmp(request->name, "save") == 0;
+	const bool is_get = strcmp(request->name, "save") == 0 ||
+	    strcmp(request->name, "export") == 0;
 	cleanup(answer_done) struct answer a = {
 		.line = STRBUF_INIT,
 		.cb = cb,
 		.ctx = ctx,
-		.out_fd = is_save && has_file ? request->fds[0] : -EBADF,
+		.out_fd = is_get && has_file ? request->fds[0] : -EBADF,
 	};
 	cleanup_free char *text = has_file ? file_target(request)
 					   : job_body(request);
 	struct http_call call = {
 		.socket_path = socket_path,
-		.method = is_save ? "GET" : "POST",
+		.method = is_get ? "GET" : "POST",
 		.target = has_file ? text : "/imgd/jobs",
-		.content_type = is_save ? NULL
+		.content_type = is_get ? NULL
 		    : has_file		? "application/x-tar"
 					: "application/json",
 		.body = has_file ? NULL : text,
-		.body_fd = has_file && !is_save ? request->fds[0] : -EBADF,
+		.body_fd = has_file && !is_get ? request->fds[0] : -EBADF,
 		.take = take,
 		.ctx = &a,
 	};

@@ -113,6 +113,9 @@ set_credentials(struct exchange *x, struct imgd_error **err)
 	if (r >= 0)
 		r = job_setenv(x->job, "identity-token", auth.identity_token,
 		    err);
+	if (r >= 0)
+		r = job_setenv(x->job, "registry-token", auth.registry_token,
+		    err);
 	return r;
 }
 
@@ -368,6 +371,16 @@ route_image_get(struct exchange *x, struct imgd_error **err)
 
 	if (r >= 0)
 		r = set_platform(x, err);
+	return r < 0 ? r : exchange_run(x, err);
+}
+
+/* Of a writable layer, and of an image, too. */
+int
+route_export(struct exchange *x, struct imgd_error **err)
+{
+	static const char *const keys[] = { NULL };
+	int r = make_job(x, "export", ANSWER_FILE, x->name, keys, err);
+
 	return r < 0 ? r : exchange_run(x, err);
 }
 

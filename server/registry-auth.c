@@ -24,6 +24,7 @@ registry_auth_done(struct registry_auth *a)
 	wipe(&a->username);
 	wipe(&a->password);
 	wipe(&a->identity_token);
+	wipe(&a->registry_token);
 	wipe(&a->server);
 }
 
@@ -64,6 +65,8 @@ registry_auth_parse(const char *json, size_t len, struct registry_auth *ret,
 		r = take(o, "password", &ret->password, err);
 	if (r >= 0)
 		r = take(o, "identitytoken", &ret->identity_token, err);
+	if (r >= 0)
+		r = take(o, "registrytoken", &ret->registry_token, err);
 	if (r >= 0)
 		r = take(o, "serveraddress", &ret->server, err);
 	return r;

@@ -7,7 +7,7 @@
 #include "imgd/error.h"
 
 struct registry_auth {
-	char *username, *password, *identity_token;
+	char *username, *password, *identity_token, *registry_token;
 	char *server; /* what they are said to be for */
 };
 

@@ -40,6 +40,7 @@ const struct route routes[] = {
 	{ "POST", "/volumes/prune", route_nothing_pruned, BODY_NONE },
 	{ "POST", "/build/prune", route_nothing_pruned, BODY_NONE },
 	{ "POST", "/containers/create", route_not_ours, BODY_NONE },
+	{ "GET", "/containers/*/export", route_export, BODY_NONE },
 	{ "GET", "/containers/*/json", route_no_object, BODY_NONE },
 	{ "GET", "/networks/*", route_no_object, BODY_NONE },
 	{ "GET", "/volumes/*", route_no_object, BODY_NONE },

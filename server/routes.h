@@ -5,10 +5,11 @@
 #include "server/exchange.h"
 
 /* ---- images.c ---- */
-route_fn route_commit, route_images_create, route_images_list, route_images_search,
-    route_images_prune, route_images_load, route_images_get, route_image_get,
-    route_image_inspect, route_image_history, route_image_tag,
-    route_image_push, route_image_delete, route_distribution;
+route_fn route_commit, route_images_create, route_images_list,
+    route_images_search, route_images_prune, route_images_load,
+    route_images_get, route_image_get, route_image_inspect,
+    route_image_history, route_image_tag, route_image_push,
+    route_image_delete, route_distribution, route_export;
 
 /* ---- system.c ---- */
 route_fn route_ping, route_version, route_info, route_auth, route_df,

@@ -11,6 +11,7 @@
 #include "tagstore/layers.h"
 #include "tagstore/sql.h"
 #include "tagstore/tagstore.h"
+#include "tagstore/uses.h"
 
 #define cleanup_stmt cleanup(sql_resetp)
 
@@ -48,7 +49,9 @@ mount_row_done(struct mount_row *row)
 
 /* Copy the current row of "SELECT " LAYER_COLUMNS. */
 #define LAYER_COLUMNS \
-	"key, driver, chain_id, diff_id, parent, state, size, tar_bytes"
+	"key, driver, chain_id, diff_id, parent, state, size, tar_bytes," \
+	" EXISTS(SELECT 1 FROM damaged x WHERE x.key = layers.key)," \
+	" EXISTS(SELECT 1 FROM replaced x WHERE x.key = layers.key)"
 
 static int
 copy_layer(sqlite3_stmt *st, struct layer_row *row, struct imgd_error **err)
@@ -61,6 +64,8 @@ copy_layer(sqlite3_stmt *st, struct layer_row *row, struct imgd_error **err)
 	row->state = sql_strdup(st, 5);
 	row->size_bytes = (uint64_t)sqlite3_column_int64(st, 6);
 	row->tar_bytes = (uint64_t)sqlite3_column_int64(st, 7);
+	row->is_damaged = sqlite3_column_int(st, 8) != 0;
+	row->is_replaced = sqlite3_column_int(st, 9) != 0;
 	if (row->key == NULL || row->driver == NULL || row->chain_id == NULL ||
 	    row->diff_id == NULL || row->parent == NULL || row->state == NULL)
 		return no_memory(err);
@@ -203,6 +208,24 @@ layers_reap(struct tagstore *ts, const char *key, struct imgd_error **err)
 			return r;
 	}
 	return 0;
+}
+
+int
+tagstore_unneeded_reap(struct tagstore *ts, struct imgd_error **err)
+{
+	int r = sql_begin(ts, err), n = 1;
+
+	if (r < 0)
+		return r;
+	/* Each time the uppermost ones. */
+	while (r >= 0 && n > 0) {
+		r = sql_run(ts, err,
+		    "UPDATE layers SET state = 'dying' WHERE state = 'ready'"
+		    " AND" NOT_NEEDED,
+		    "");
+		n = sqlite3_changes(ts->db);
+	}
+	return sql_end(ts, r, err);
 }
 
 static int
@@ -403,6 +426,8 @@ publish(struct tagstore *ts, const struct publication *p,
 	if (r >= 0)
 		r = p->is_copy ? check_image(ts, p->image->id, err)
 			       : publish_image(ts, p, err);
+	if (r >= 0 && !p->is_copy)
+		r = uses_note(ts, p->image->id, err);
 	if (r >= 0)
 		r = sql_run(ts, err,
 		    "INSERT OR IGNORE INTO image_drivers(image, driver)"

@@ -124,6 +124,24 @@ static const char *const schema_migrations[] = {
 	"  prefix_digest TEXT NOT NULL, used_at INTEGER NOT NULL,"
 	"  PRIMARY KEY(registry, repository, diff_id, format)"
 	") WITHOUT ROWID;",
+
+	/* When images were used last, in ms since the epoch: beside their
+	 * rows, which are large. */
+	"CREATE TABLE image_uses("
+	"  image TEXT PRIMARY KEY REFERENCES images(id) ON DELETE CASCADE,"
+	"  used_at INTEGER NOT NULL"
+	") WITHOUT ROWID;",
+
+	/* Layers that do not hold what they should. */
+	"CREATE TABLE damaged("
+	"  key TEXT PRIMARY KEY REFERENCES layers(key) ON DELETE CASCADE,"
+	"  problem TEXT NOT NULL, found_at INTEGER NOT NULL"
+	") WITHOUT ROWID;"
+	/* Layers that hold, or will, what another held before its repair:
+	 * mounts may show it. */
+	"CREATE TABLE replaced("
+	"  key TEXT PRIMARY KEY REFERENCES layers(key) ON DELETE CASCADE"
+	") WITHOUT ROWID;",
 };
 
 #define SCHEMA_VERSION \

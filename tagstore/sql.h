@@ -10,7 +10,7 @@
 
 #include "imgd/error.h"
 
-#define SQL_CACHE 96
+#define SQL_CACHE 160
 
 struct sql_cached {
 	const char *text; /* a literal: compared by address */
@@ -22,7 +22,12 @@ struct tagstore {
 	pthread_mutex_t mutex;
 	struct sql_cached cache[SQL_CACHE];
 	size_t n_cached;
+	int n_lazy_changes; /* rows written without a sync */
 };
+
+/* tagstore_open() for a file of another name. */
+int tagstore_open_file(int root_fd, const char *name, bool is_readonly,
+    struct tagstore **ret, struct imgd_error **err);
 
 /* Turn SQLite's current error into one of ours. */
 int sql_error(struct tagstore *ts, const char *what, struct imgd_error **err);

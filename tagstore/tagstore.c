@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "lib/cleanup.h"
 #include "lib/fs-at.h"
@@ -79,9 +80,28 @@ migrate(struct tagstore *ts, bool is_readonly, struct imgd_error **err)
 	return 0;
 }
 
+/* Whether nothing can have been in the database: drivers have their homes only
+ * after it was made, and its log may still hold all of it. */
+static bool
+is_new(int root_fd, const char *name)
+{
+	char wal[32];
+
+	(void)snprintf(wal, sizeof(wal), "%s-wal", name);
+	return faccessat(root_fd, "drivers", F_OK, 0) < 0 ||
+	    faccessat(root_fd, wal, F_OK, 0) == 0;
+}
+
 int
 tagstore_open(int root_fd, bool is_readonly, struct tagstore **ret,
     struct imgd_error **err)
+{
+	return tagstore_open_file(root_fd, "imgd.db", is_readonly, ret, err);
+}
+
+int
+tagstore_open_file(int root_fd, const char *name, bool is_readonly,
+    struct tagstore **ret, struct imgd_error **err)
 {
 	cleanup(tagstore_closep) struct tagstore *ts = NULL;
 	cleanup_free char *root = NULL;
@@ -94,12 +114,17 @@ tagstore_open(int root_fd, bool is_readonly, struct tagstore **ret,
 	r = fs_real_path(root_fd, &root, err);
 	if (r < 0)
 		return r;
-	if (asprintf(&path, "%s/imgd.db", root) < 0)
+	if (asprintf(&path, "%s/%s", root, name) < 0)
 		return imgd_error_set(err, ENOMEM, "out of memory");
-	if (fstatat(root_fd, "imgd.db", &st, AT_SYMLINK_NOFOLLOW) == 0) {
+	if (fstatat(root_fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0) {
 		if (!S_ISREG(st.st_mode))
 			return imgd_error_set(err, EUCLEAN,
 			    "%s: not a regular file", path);
+		/* SQLite would take it for a new one. */
+		if (st.st_size == 0 && !is_new(root_fd, name))
+			return imgd_error_set(err, EUCLEAN,
+			    "%s: the file is empty, but the store is not",
+			    name);
 	} else if (is_readonly || errno != ENOENT) {
 		return imgd_error_set(err, errno, "%s: %s", path,
 		    strerror(errno));
@@ -163,6 +188,12 @@ tagstore_close(struct tagstore *ts)
 		return;
 	for (i = 0; i < ts->n_cached; i++)
 		(void)sqlite3_finalize(ts->cache[i].stmt);
+	/* A checkpoint would sync what is not worth it: the log stays, and the
+	 * next one to write takes it in. */
+	if (ts->n_lazy_changes > 0 &&
+	    sqlite3_total_changes(ts->db) == ts->n_lazy_changes)
+		(void)sqlite3_db_config(ts->db,
+		    SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
 	(void)sqlite3_close(ts->db);
 	(void)pthread_mutex_destroy(&ts->mutex);
 	free(ts);

@@ -159,6 +159,8 @@ struct layer_row {
 	char *state;
 	uint64_t size_bytes; /* content */
 	uint64_t tar_bytes;
+	bool is_damaged;  /* known not to hold what it should */
+	bool is_replaced; /* its content may be mounted as another's */
 };
 void layer_row_done(struct layer_row *row);
 

@@ -47,6 +47,9 @@ int tagstore_upload_mark(struct tagstore *ts, const struct upload_key *key,
 int tagstore_upload_drop(struct tagstore *ts, const struct upload_key *key,
     struct imgd_error **err);
 
+/* No registry keeps a part for longer. */
+#define UPLOADS_MAX_AGE_S (7 * 86400)
+
 /* Registries forget uploads; so do we those older than max_age_s. */
 int tagstore_uploads_expire(struct tagstore *ts, int64_t max_age_s,
     struct imgd_error **err);

@@ -469,7 +469,9 @@ aufs_replace(void *h, const char *id, const char *with,
 	if (r < 0)
 		return r;
 	/* Of equal parents, so records and lists fit both. */
-	if (renameat2(a->diff_fd, id, a->diff_fd, with, RENAME_EXCHANGE) < 0)
+	if (renameat2(a->diff_fd, id, a->diff_fd, with, RENAME_EXCHANGE) < 0 &&
+	    (errno != ENOENT ||
+		fs_move_lost(a->diff_fd, id, a->diff_fd, with) < 0))
 		return imgd_error_set(err, errno, "layer %.12s: replace: %s",
 		    id, strerror(errno));
 	/* Mounts that an earlier process left show the old content, and a

@@ -185,6 +185,7 @@ devmapper_status(void *h, struct imgd_kv *kv, struct imgd_error **err)
 		return r;
 	put_backing(d, kv, &d->data, "Data", u.ps.data_used * d->block_bytes,
 	    u.ps.data_total * d->block_bytes);
+	put_number(kv, "Bytes Used", u.ps.data_used * d->block_bytes);
 	put_backing(d, kv, &d->metadata, "Metadata",
 	    u.ps.metadata_used * 4096, u.ps.metadata_total * 4096);
 	put_settings(d, kv);
@@ -204,6 +205,22 @@ state_name(uint32_t state)
 	default:
 		return "writable";
 	}
+}
+
+/* How much of the device is mapped in the pool, also what it has in common
+ * with others; only the active device tells. */
+static void
+put_mapped(struct devmapper *d, const char *name, struct imgd_kv *kv)
+{
+	struct mapper_info info = { .exists = false };
+	struct mapper_line line;
+	unsigned long long sectors;
+
+	if (d->has_mapper && d->mapper->info(name, &info, NULL) == 0 &&
+	    info.exists && d->mapper->status(name, &line, NULL) == 0 &&
+	    strcmp(line.target, "thin") == 0 &&
+	    sscanf(line.params, "%llu", &sectors) == 1)
+		put_number(kv, "MappedBytes", sectors * 512);
 }
 
 int
@@ -227,6 +244,7 @@ devmapper_metadata(void *h, const char *id, struct imgd_kv *kv,
 	put(kv, "DeviceName", name);
 	put_number(kv, "DeviceSize", row.bytes);
 	put(kv, "State", state_name(row.state));
+	put_mapped(d, name, kv);
 	if (row.parent[0] != '\0')
 		put(kv, "Parent", row.parent);
 	return 0;

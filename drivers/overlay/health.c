@@ -124,35 +124,16 @@ report(struct check *c, const char *id, const char *text, bool repaired)
 	c->n_problems += !repaired;
 }
 
-/* Give the layer a short name that leads to it, whatever was there. */
-static bool
-repair_short(struct overlay *o, const char *id)
-{
-	cleanup_close int layer_fd = layer_dirs_fd(&o->layers, id, NULL);
-
-	if (layer_fd < 0)
-		return false;
-	(void)unlinkat(layer_fd, "link", 0);
-	return overlay_make_short(o, layer_fd, id, NULL) == 0;
-}
-
 static void
 check_short(struct check *c, const char *id)
 {
-	char name[SHORT_SIZE], want[LAYER_PATH_SIZE], have[LAYER_PATH_SIZE];
 	struct overlay *o = c->overlay;
-	ssize_t n = -1;
 
-	(void)snprintf(want, sizeof(want), "../%s/diff", id);
-	if (overlay_read_short(o, id, name, NULL) == 0)
-		n = readlinkat(o->links_fd, name, have, sizeof(have) - 1);
-	if (n >= 0) {
-		have[n] = '\0';
-		if (strcmp(have, want) == 0)
-			return;
-	}
+	if (overlay_short_leads(o, id))
+		return;
 	report(c, id, "its short name is missing or leads elsewhere",
-	    (c->flags & IMGD_CHECK_REPAIR) != 0 && repair_short(o, id));
+	    (c->flags & IMGD_CHECK_REPAIR) != 0 &&
+		overlay_remake_short(o, id, NULL) == 0);
 }
 
 /* A directory that holds nothing of value is made anew. */

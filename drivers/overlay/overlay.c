@@ -558,6 +558,9 @@ overlay_replace(void *h, const char *id, const char *with,
 	struct overlay *o = h;
 	int r = layer_dirs_exchange(&o->layers, id, with, "diff", err);
 
+	/* One that had lost its directory has lost this, too. */
+	if (r >= 0 && !overlay_short_leads(o, id))
+		r = overlay_remake_short(o, id, err);
 	if (r < 0)
 		return r;
 	/* Mounts that an earlier process left show the old content, and a

@@ -41,6 +41,12 @@ int overlay_layer_path(struct overlay *o, const char *id, const char *name,
 int overlay_read_short(struct overlay *o, const char *id,
     char ret[SHORT_SIZE], struct imgd_error **err);
 
+/* Whether that name leads to the layer. */
+bool overlay_short_leads(struct overlay *o, const char *id);
+/* Give the layer one that does, whatever was there. */
+int overlay_remake_short(struct overlay *o, const char *id,
+    struct imgd_error **err);
+
 /* Make a short name for id and note it in layer_fd. */
 int overlay_make_short(struct overlay *o, int layer_fd, const char *id,
     struct imgd_error **err);

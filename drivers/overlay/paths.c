@@ -80,6 +80,33 @@ overlay_make_short(struct overlay *o, int layer_fd, const char *id,
 	return 0;
 }
 
+bool
+overlay_short_leads(struct overlay *o, const char *id)
+{
+	char name[SHORT_SIZE], want[LAYER_PATH_SIZE], have[LAYER_PATH_SIZE];
+	ssize_t n = -1;
+
+	(void)snprintf(want, sizeof(want), "../%s/diff", id);
+	if (overlay_read_short(o, id, name, NULL) == 0)
+		n = readlinkat(o->links_fd, name, have, sizeof(have) - 1);
+	if (n < 0)
+		return false;
+	have[n] = '\0';
+	return strcmp(have, want) == 0;
+}
+
+int
+overlay_remake_short(struct overlay *o, const char *id,
+    struct imgd_error **err)
+{
+	cleanup_close int layer_fd = layer_dirs_fd(&o->layers, id, err);
+
+	if (layer_fd < 0)
+		return layer_fd;
+	(void)unlinkat(layer_fd, "link", 0);
+	return overlay_make_short(o, layer_fd, id, err);
+}
+
 int
 overlay_sweep_links(struct overlay *o, bool remove, imgd_problem_cb *cb,
     void *ctx, struct imgd_error **err)

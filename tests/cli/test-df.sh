@@ -35,9 +35,10 @@ ok "df" imgd df
 cat >"$dir/want" <<'EOT'
 TYPE TOTAL ACTIVE SIZE RECLAIMABLE
 Images 2 0 600kB 600kB (100%)
+Writable layers 0 0 0B 0B
 Partial blobs 0 0 0B 0B
 EOT
-head -n 3 "$dir/out" | tr -s ' ' | diff "$dir/want" -
+head -n 4 "$dir/out" | tr -s ' ' | diff "$dir/want" -
 result $? "layers that are shared count once"
 imgd create box old:1 >/dev/null
 ok "what a writable layer needs is not reclaimable" [ "$(imgd df \
@@ -62,6 +63,48 @@ agrees() {
 	    { jq .Store "$dir/df"; echo "du: $on_disk"; return 1; }
 }
 ok "the bytes on the disk are du's" agrees
+
+# Each layer by itself, as du has its directory.
+layers_agree() { # DRIVER PREFIX SUFFIX, around a key
+	jq -r --arg d "$1" '.Store | (.Layers[], .WritableLayers[]) |
+	    select(.Driver == $d) | "\(.Key // .Name) \(.Bytes)"' "$dir/df" \
+	    >"$dir/layers"
+	[ -s "$dir/layers" ] || return 1
+	while read -r key bytes; do
+		case $key in
+		box*) key=$(sql "SELECT key FROM containers
+		    WHERE name = '$key'") ;;
+		esac
+		on_disk=$(du -s -B1 "$root/drivers/$1/$2$key$3" | cut -f1)
+		[ "$bytes" = "$on_disk" ] ||
+		    { echo "$1: $key: $bytes, du: $on_disk"; return 1; }
+	done <"$dir/layers"
+}
+imgd pull -q --driver=vfs old:1 >/dev/null
+for driver in overlay vfs; do
+	imgd create --driver=$driver box-$driver old:1 >/dev/null
+	target=$(imgd mount box-$driver)
+	head -c 50000 /dev/urandom >"$target/written"
+	imgd umount box-$driver
+done
+wait_for_engine
+ok "the sum is du's with two drivers and what was written" agrees
+ok "each layer of overlay is what du says" layers_agree overlay "" /diff
+ok "each layer of vfs is" layers_agree vfs layers/ /root
+ok "how many images have a layer" jq -e '[.Store.Layers[] |
+    select(.Driver == "overlay") | .Images] | sort == [1, 1, 2]' "$dir/df"
+imgd df >"$dir/out"
+bytes=$(jq '[.Store.WritableLayers[].Bytes] | add' "$dir/df")
+[ "$bytes" -gt 100000 ] &&
+    tr -s ' ' <"$dir/out" | grep -q '^Writable layers 2 2 [0-9.]*kB 0B'
+result $? "writable layers have a size"
+imgd df -v | tr -s ' ' |
+    grep -Eq '^box-overlay [0-9a-f]{12} overlay [0-9]+ *$'
+result $? "each of them"
+for driver in overlay vfs; do
+	imgd rm box-$driver >/dev/null
+done
+imgd rmi --driver vfs old:1 >/dev/null
 
 # ---- prune ----
 
@@ -133,6 +176,8 @@ wait $listener 2>/dev/null
 # ---- dockerd's df and prune ----
 
 docker_start || exit 99
+# The listener's had no mirror.
+wait_for_engine
 pull_all
 for tag in old new; do
 	docker_load "$dir/oci:$tag" "$tag:1" || exit 99

@@ -159,6 +159,25 @@ ok "a job that fails" answers 404 'message' POST /imgd/jobs \
 ok "the list of jobs" answers 200 '^\[' GET /imgd/jobs
 ok "a job that is not there" answers 404 . DELETE /imgd/jobs/999999
 
+# ---- a token that a caller has from elsewhere ----
+
+lying_start || exit 99
+with_token() { # REPOSITORY TOKEN PATTERN
+	auth=$(printf '{"registrytoken":"%s"}' "$2" | base64 -w 0 | tr +/ -_)
+	curl -fs -X DELETE "http://127.0.0.1:$lying_port/_requests"
+	api POST "/images/create?fromImage=127.0.0.1:$lying_port/t/$1&tag=1" \
+	    -H "X-Registry-Auth: $auth" >"$dir/shown"
+	curl -fs "http://127.0.0.1:$lying_port/_requests" >"$dir/asked"
+	cat "$dir/shown" "$dir/asked"
+	! grep -q '/token' "$dir/asked" &&
+	    grep -q "$3" "$dir/shown"
+}
+ok "a token that will not do" with_token private \
+    'known|repository:t/other:pull' 'access denied'
+ok "one that does is used as it is" with_token private \
+    'known|repository:t/private:pull' 'Status: Downloaded'
+lying_stop
+
 # ---- imgd --host ----
 
 remote() {
@@ -174,7 +193,8 @@ for verb in 'images' 'images --json' 'images --tree' 'inspect ubuntu:14.04' \
     'history ubuntu:14.04' 'inspect nosuch' 'pull -q ubuntu:14.04' \
     'pull -q ubuntu:14.04 --driver vfs' 'tag nosuch x:1' \
     'fsck' 'rmi nosuch' 'search --limit 0 x' "pull -q $here/no/such:1" \
-    'migrate --from nodriver --to vfs --all'; do
+    'migrate --from nodriver --to vfs --all' 'prune -f' 'gc --dry-run' \
+    'diff box' 'jobs cancel 999999'; do
 	# shellcheck disable=SC2086 # words
 	ok "--host: $verb" alike $verb
 done
@@ -193,13 +213,50 @@ moved() {
 	    grep -q 'Loaded image: ubuntu:14.04' "$dir/shown"
 }
 ok "--host: save and load" moved
+exported() {
+	"$program" --host "$api" export ubuntu:14.04 >"$dir/far.tar" &&
+	    imgd export ubuntu:14.04 >"$dir/near.tar" &&
+	    cmp "$dir/far.tar" "$dir/near.tar" &&
+	    docker export box | tar -tf - | grep -qx 'etc/passwd'
+}
+imported() {
+	echo 'import it' >"$dir/word" && tar -C "$dir" -cf "$dir/word.tar" word
+	remote import "$dir/word.tar" from:far >/dev/null &&
+	    imgd inspect from:far >/dev/null && remote rmi from:far
+}
+ok "--host: import" imported
+"$program" --host "$api" events >/dev/null 2>&1 </dev/null &
+events=$!
+has_job() { remote jobs | grep -q '^[0-9]* *events .*http'; }
+ok "--host: jobs" wait_for has_job
+kill $events
+wait $events 2>/dev/null
+ok "--host: export, and docker's own" exported
+near_only() {
+	remote export --format ext4 -o "$dir/x" ubuntu:14.04 2>"$dir/err"
+	[ $? -eq 1 ] && grep -q 'only with the store at hand' "$dir/err" &&
+	    [ ! -e "$dir/x" ]
+}
+ok "--host: a filesystem is made with the store at hand" near_only
 ok "--host: push" remote push "$here/py/copy:1"
 env_host() { IMGD_HOST=unix://$api "$program" images -q | grep -q .; }
 ok "IMGD_HOST" env_host
 nobody_there() {
 	"$program" --host "$dir/nobody.sock" images 2>"$dir/err"
 	[ $? -eq 1 ] && cat "$dir/err" && [ "$(wc -l <"$dir/err")" -eq 1 ] &&
-	    grep -q "nobody.sock" "$dir/err"
+	    grep -q "nobody.sock" "$dir/err" || return 1
+	for verb in 'prune -f' jobs 'export x' 'import -' df fsck gc info; do
+		# shellcheck disable=SC2086 # words
+		! "$program" --host "$dir/nobody.sock" $verb </dev/null \
+		    >"$dir/err" 2>&1 && grep -q 'nobody.sock' "$dir/err" ||
+		    { echo "$verb"; return 1; }
+	done
+	for verb in create mount 'driver ls'; do
+		# shellcheck disable=SC2086 # words
+		remote $verb >"$dir/err" 2>&1
+		grep -q 'only with the store at hand' "$dir/err" ||
+		    { echo "$verb"; return 1; }
+	done
 }
 ok "--host: nobody listens" nobody_there
 
