@@ -30,6 +30,13 @@ int found_make_layers(struct found_image *f, size_t n,
 int found_take_config(struct found_image *f, char *config, size_t len,
     struct imgd_error **err);
 
+#define LAYOUT_INDEX "index.json"
+#define LAYOUT_REF   "org.opencontainers.image.ref.name"
+
+/* Read a layout's document by its digest, and check that. */
+int layout_read_blob(const struct image_archive *a, const char *digest,
+    size_t max, char **ret, size_t *ret_len, struct imgd_error **err);
+
 /* Whether the archive has that file. */
 bool archive_has(const struct image_archive *a, const char *name);
 

@@ -19,6 +19,7 @@
 #include "lib/digest.h"
 #include "registry/legacy.h"
 #include "registry/manifest.h"
+#include "registry/signature.h"
 
 /* ---- input that cannot be read in place ---- */
 
@@ -105,6 +106,16 @@ struct found_image {
 int image_archive_find(const struct image_archive *a, size_t i,
     struct found_image *ret, struct imgd_error **err);
 void found_image_done(struct found_image *f);
+
+/*
+ * Find the signatures of the image with that id, and the documents that lead
+ * from them to it; a layout alone has some.
+ *
+ * docs, signatures: added to.  Nothing says yet that a signature is right.
+ */
+int image_archive_signatures(const struct image_archive *a,
+    const char *image_id, struct signed_docs *docs,
+    struct signature_list *signatures, struct imgd_error **err);
 
 /*
  * Write a layer's tar, decompressed, to sink.

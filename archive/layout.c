@@ -10,16 +10,13 @@
 #include "registry/json-get.h"
 #include "registry/reference.h"
 
-#define INDEX     "index.json"
 #define MAX_DEPTH 4 /* of indexes in indexes */
 
 #define ANNOTATION_NAME "io.containerd.image.name"
-#define ANNOTATION_REF  "org.opencontainers.image.ref.name"
 
-/* Read a document by its digest, and check that. */
-static int
-read_blob(const struct image_archive *a, const char *digest, size_t max,
-    char **ret, size_t *ret_len, struct imgd_error **err)
+int
+layout_read_blob(const struct image_archive *a, const char *digest,
+    size_t max, char **ret, size_t *ret_len, struct imgd_error **err)
 {
 	char path[16 + DIGEST_HEX_LEN], got[DIGEST_STR_SIZE];
 	cleanup_free char *data = NULL;
@@ -58,7 +55,7 @@ descend(const struct image_archive *a, const struct descriptor *d,
 		size_t len;
 		int r;
 
-		r = read_blob(a, digest, LIMIT_MANIFEST_BYTES, &data, &len,
+		r = layout_read_blob(a, digest, LIMIT_MANIFEST_BYTES, &data, &len,
 		    err);
 		if (r >= 0)
 			r = manifest_parse(depth == 0 ? d->media_type : "",
@@ -99,7 +96,7 @@ take_name(struct image_archive *a, struct archived_image *img,
 		return r;
 	r = json_get_str(annotations, ANNOTATION_NAME, &name, err);
 	if (r >= 0)
-		r = json_get_str(annotations, ANNOTATION_REF, &ref, err);
+		r = json_get_str(annotations, LAYOUT_REF, &ref, err);
 	if (r < 0)
 		return r;
 	if (name == NULL && ref != NULL && is_whole_name(ref))
@@ -149,7 +146,7 @@ layout_list(struct image_archive *a, const struct platform *want,
 	size_t i, len;
 	int r;
 
-	r = members_read(&a->members, INDEX, LIMIT_MANIFEST_BYTES, &text,
+	r = members_read(&a->members, LAYOUT_INDEX, LIMIT_MANIFEST_BYTES, &text,
 	    &len, err);
 	if (r < 0)
 		return r;
@@ -161,7 +158,7 @@ layout_list(struct image_archive *a, const struct platform *want,
 	for (i = 0; r >= 0 && i < index->n_entries; i++)
 		r = take_entry(a, &index->entries[i],
 		    json_object_array_get_idx(entries, i), want, err);
-	return r < 0 ? imgd_error_prefix(err, INDEX) : 0;
+	return r < 0 ? imgd_error_prefix(err, LAYOUT_INDEX) : 0;
 }
 
 static int
@@ -198,14 +195,14 @@ layout_find(const struct image_archive *a, const struct archived_image *img,
 	size_t len;
 	int r;
 
-	r = read_blob(a, img->manifest_digest, LIMIT_MANIFEST_BYTES,
+	r = layout_read_blob(a, img->manifest_digest, LIMIT_MANIFEST_BYTES,
 	    &f->manifest, &f->manifest_len, err);
 	if (r >= 0)
 		r = manifest_parse("", f->manifest, f->manifest_len, &m, err);
 	if (r >= 0)
 		r = find_layers(a, m, f, err);
 	if (r >= 0)
-		r = read_blob(a, m->config.digest, LIMIT_CONFIG_BYTES,
+		r = layout_read_blob(a, m->config.digest, LIMIT_CONFIG_BYTES,
 		    &config, &len, err);
 	if (r < 0)
 		return r;

@@ -52,7 +52,7 @@ cmd_fn cmd_adopt, cmd_bundle, cmd_commit, cmd_create, cmd_daemon, cmd_df,
     cmd_history, cmd_images, cmd_import, cmd_info, cmd_inspect, cmd_jobs,
     cmd_load, cmd_login, cmd_logout, cmd_migrate, cmd_mount, cmd_prune,
     cmd_pull, cmd_push, cmd_rm, cmd_rmi, cmd_save, cmd_search, cmd_tag,
-    cmd_umount, cmd_version;
+    cmd_umount, cmd_verify, cmd_version;
 
 /* ---- main.c ---- */
 
@@ -176,7 +176,13 @@ progress_freep(struct progress **p)
 struct transfer {
 	bool is_all, is_quiet, is_json, is_v1;
 	const char *driver, *retry, *limit_rate; /* NULL: not given */
+	const char *verify_key; /* path of a public key; NULL: not given */
+	bool is_any_name; /* that it was signed under */
 };
+
+/* Read a file of public keys for the job's variable verify-key; *ret is
+ * malloc'ed. */
+int read_verify_key(const char *path, char **ret, struct imgd_error **err);
 
 /* Run the verb's job for an image's name, with credentials, progress and one
  * more variable; returns the exit status. */

@@ -219,6 +219,7 @@ show_image(const struct listing *l, struct json_object *image)
 	uint64_t size = (uint64_t)get_int(image, "Size");
 	uint64_t shared = (uint64_t)get_int(image, "SharedSize");
 	int64_t created = get_int(image, "Created");
+	char when[48];
 	size_t i, n = 0;
 
 	row.id = json_object_get_string(get(image, "Id"));
@@ -240,9 +241,9 @@ show_image(const struct listing *l, struct json_object *image)
 	(void)snprintf(row.containers, sizeof(row.containers), "%jd",
 	    (intmax_t)get_int(image, "Containers"));
 	(void)snprintf(row.since, sizeof(row.since), "%s",
-	    ago(created, row.since));
+	    ago(created, when));
 	(void)snprintf(row.at, sizeof(row.at), "%s",
-	    local_time(created, row.at));
+	    local_time(created, when));
 	image_rows(l, &row);
 }
 

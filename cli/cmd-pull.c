@@ -16,6 +16,8 @@ cmd_pull(struct cli *cli, int argc, char **argv)
 		{ 0, "limit-rate", NULL, &t.limit_rate },
 		{ 0, "platform", NULL, &platform },
 		{ 0, "registry-v1", &t.is_v1, NULL },
+		{ 0, "verify-key", NULL, &t.verify_key },
+		{ 0, "any-name", &t.is_any_name, NULL },
 		{ 0, NULL, NULL, NULL },
 	};
 	int n;

@@ -16,7 +16,8 @@
 const struct cmd cmds[] = {
 	{ "pull", cmd_pull,
 	    "[-a] [-q] [--driver D] [--platform P] [--retry N|forever] "
-	    "[--limit-rate RATE] [--registry-v1] [--json] NAME[:TAG|@DIGEST]",
+	    "[--limit-rate RATE] [--registry-v1] [--verify-key KEY [--any-name]] "
+	    "[--json] NAME[:TAG|@DIGEST]",
 	    "fetch an image from a registry" },
 	{ "push", cmd_push,
 	    "[-a] [-q] [--driver D] [--compression gzip|zstd] "
@@ -73,6 +74,9 @@ const struct cmd cmds[] = {
 	{ "migrate", cmd_migrate,
 	    "[--keep] [-q] [--json] --from D --to D --all|IMAGE...",
 	    "move images to another driver" },
+	{ "verify", cmd_verify,
+	    "[--key KEY [--any-name]] [--offline] [--json] IMAGE",
+	    "tell whether an image was signed" },
 	{ "fsck", cmd_fsck,
 	    "[--deep] [--repair] [--from ARCHIVE|REGISTRY] [--json]",
 	    "check the store, and mend it" },

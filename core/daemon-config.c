@@ -31,6 +31,7 @@ enum key {
 	KEY_MAX_PARTIAL_SIZE,
 	KEY_CERTS_DIR,
 	KEY_GC,
+	KEY_SIGNATURES,
 	N_KEYS
 };
 
@@ -50,6 +51,7 @@ const char *const config_keys[] = {
 	[KEY_MAX_PARTIAL_SIZE] = "max-partial-size",
 	[KEY_CERTS_DIR] = "certs-dir",
 	[KEY_GC] = "gc",
+	[KEY_SIGNATURES] = "signatures",
 	[N_KEYS] = NULL,
 };
 
@@ -281,6 +283,17 @@ get_spooling(const char *key, struct json_object *v, enum pull_spooling *ret,
 }
 
 static int
+get_signatures(const char *key, struct json_object *v,
+    struct signature_policy *ret, struct imgd_error **err)
+{
+	int r = signature_policy_parse(v, ret, err);
+
+	if (r < 0)
+		(void)imgd_error_prefix(err, "%s", key);
+	return r;
+}
+
+static int
 take_key(struct config *c, const char *key, struct json_object *v,
     struct imgd_error **err)
 {
@@ -324,6 +337,8 @@ take_key(struct config *c, const char *key, struct json_object *v,
 		return get_string(key, v, &c->certs_dir, err);
 	case KEY_GC:
 		return get_gc(key, v, c, err);
+	case KEY_SIGNATURES:
+		return get_signatures(key, v, &c->signatures, err);
 	case KEY_MAX_PARTIAL_SIZE:
 		return get_size(key, v, &c->max_partial_bytes, err);
 	default:
@@ -407,6 +422,7 @@ config_done(struct config *c)
 	free(c->storage_driver);
 	str_list_free(c->storage_opts, c->n_storage_opts);
 	free(c->certs_dir);
+	signature_policy_done(&c->signatures);
 	free(c->http_proxy);
 	free(c->https_proxy);
 	free(c->no_proxy);

@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "core/gc-limits.h"
+#include "core/signature-policy.h"
 #include "imgd/driver.h"
 #include "imgd/error.h"
 
@@ -48,6 +49,7 @@ struct config {
 	enum pull_spooling spooling;
 	struct gc_limits gc;
 	int64_t gc_interval_s; /* > 0 */
+	struct signature_policy signatures;
 };
 
 #define CONFIG_DEFAULT_ROOT "/var/lib/imgd"

@@ -36,6 +36,7 @@ const struct job_type job_types[] = {
 	{ "bundle-mount", job_bundle_mount, 1, 1 },
 	{ "bundle-rm", job_bundle_rm, 1, 1 },
 	{ "umount", job_umount, 1, 1 },
+	{ "verify", job_verify, 1, 1 },
 	{ "create", job_create, 2, 2 },
 	{ "rm", job_rm, 1, 1 },
 	{ "diff", job_diff, 1, 1 },

@@ -120,6 +120,6 @@ job_handler job_adopt, job_bundle, job_bundle_mount, job_bundle_rm,
     job_events, job_export, job_fsck, job_gc, job_history, job_images,
     job_import, job_info, job_inspect, job_jobs, job_load, job_login,
     job_migrate, job_mount, job_prune, job_pull, job_push, job_rm, job_rmi,
-    job_save, job_search, job_tag, job_umount;
+    job_save, job_search, job_tag, job_umount, job_verify;
 
 #endif

@@ -389,6 +389,25 @@ new_pull(struct job *job, int fd, const struct listed *img, uint32_t index,
 	return 0;
 }
 
+/* What the configuration demands of each name, or of none at all. */
+static int
+demand_signatures(struct pull *p, const struct listed *img,
+    struct imgd_error **err)
+{
+	const struct signature_policy *policy =
+	    &p->engine->config->signatures;
+	size_t i;
+	int r = 0;
+
+	p->keeps_signatures = img->has_manifest;
+	if (img->n_names == 0)
+		return trust_demand_policy(&p->trust, policy, NULL, err);
+	for (i = 0; r >= 0 && i < img->n_names; i++)
+		r = trust_demand_policy(&p->trust, policy, &img->names[i],
+		    err);
+	return r;
+}
+
 static int
 add_names(struct pull *p, const struct listed *img, struct imgd_error **err)
 {
@@ -417,7 +436,9 @@ load_image(struct job *job, int fd, const struct listed *img, uint32_t index,
 	r = new_pull(job, fd, img, index, job_getenv(job, "driver"), &p, err);
 	if (r < 0)
 		return r;
-	r = add_names(p, img, err);
+	r = demand_signatures(p, img, err);
+	if (r >= 0)
+		r = add_names(p, img, err);
 	if (r < 0) {
 		pull_free(p);
 		return r;

@@ -114,6 +114,43 @@ send_sizes(struct loader *l, struct imgd_error **err)
 }
 
 static int
+send_evidence(struct loader *l, const struct signed_docs *docs,
+    const struct signature_list *signatures, struct imgd_error **err)
+{
+	struct message m;
+	size_t i;
+	int r = 0;
+
+	for (i = 0; r >= 0 && i < docs->n; i++) {
+		message_init(&m, PULLER_SIGNED_DOC);
+		message_put_bytes(&m, docs->items[i].data,
+		    docs->items[i].len);
+		r = tell(l, &m, err);
+	}
+	for (i = 0; r >= 0 && i < signatures->n; i++) {
+		const struct signature *s = &signatures->items[i];
+
+		message_init(&m, PULLER_SIGNATURE);
+		message_put_str(&m, s->text);
+		message_put_bytes(&m, s->payload, s->payload_len);
+		r = tell(l, &m, err);
+	}
+	return r;
+}
+
+static int
+send_signatures(struct loader *l, struct imgd_error **err)
+{
+	cleanup(signature_list_done) struct signature_list list = { .n = 0 };
+	cleanup(signed_docs_done) struct signed_docs docs = { .n = 0 };
+	int r;
+
+	r = image_archive_signatures(l->archive, l->found.id, &docs, &list,
+	    err);
+	return r < 0 ? r : send_evidence(l, &docs, &list, err);
+}
+
+static int
 send_resolved(struct loader *l, struct imgd_error **err)
 {
 	struct message m;
@@ -145,6 +182,8 @@ send_image(struct loader *l, struct imgd_error **err)
 		if (r >= 0)
 			r = send_doc(l, REGISTRY_DOC_CONFIG, "", f->config,
 			    f->config_len, err);
+		if (r >= 0 && f->manifest != NULL)
+			r = send_signatures(l, err);
 		if (r >= 0)
 			r = send_sizes(l, err);
 	}

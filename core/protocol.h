@@ -97,7 +97,13 @@ enum {
 	PULLER_LOGGED_IN,
 	/* puller, for a search: str name, str description, u64 stars, u32
 	 * whether it is official, u32 automated; then PULLER_RESOLVED */
-	PULLER_FOUND
+	PULLER_FOUND,
+	/* source, if it was asked to, after the documents: str signature in
+	 * base64, bytes of what is signed */
+	PULLER_SIGNATURE,
+	/* source, likewise: bytes of a manifest or index that signatures may
+	 * be about */
+	PULLER_SIGNED_DOC
 };
 
 /*

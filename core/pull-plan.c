@@ -159,6 +159,11 @@ take_doc(struct pull *p, struct expectation *x, struct message *m,
 		memcpy(p->top_digest, digest, DIGEST_STR_SIZE);
 	if (x->is_config)
 		return pull_take_config(p, digest, data, len, err);
+	if (p->keeps_signatures) {
+		r = signed_docs_add(&p->trust.docs, data, len, err);
+		if (r < 0)
+			return r;
+	}
 	/* Only the source reads such a manifest; its digest holds it. */
 	if (is_schema1) {
 		r = legacy_new(p, /* is_schema1= */ true, err);
@@ -201,6 +206,37 @@ take_sizes(struct pull *p, struct message *m, struct imgd_error **err)
 		p->sizes[i] = message_get_u64(m);
 	p->n_sizes = n;
 	return message_end(m, err);
+}
+
+/* A loader tells of all there is, also who makes one layer again. */
+static int
+take_signature(struct pull *p, struct message *m, struct imgd_error **err)
+{
+	const char *text = message_get_str(m);
+	const void *payload;
+	size_t len;
+	int r;
+
+	payload = message_get_bytes(m, &len);
+	r = message_end(m, err);
+	return r < 0 || !p->keeps_signatures
+	    ? r
+	    : signature_list_add(&p->trust.signatures, payload, len,
+			   text, err);
+}
+
+static int
+take_signed_doc(struct pull *p, struct message *m, struct imgd_error **err)
+{
+	const void *data;
+	size_t len;
+	int r;
+
+	data = message_get_bytes(m, &len);
+	r = message_end(m, err);
+	return r < 0 || !p->keeps_signatures
+	    ? r
+	    : signed_docs_add(&p->trust.docs, data, len, err);
 }
 
 /* The layer's row of the image. */
@@ -326,6 +362,16 @@ pull_resolve(struct pull *p, struct imgd_error **err)
 			break;
 		case PULLER_RETRYING:
 			r = pull_take_retrying(p, &m, err);
+			if (r < 0)
+				return r;
+			break;
+		case PULLER_SIGNATURE:
+			r = take_signature(p, &m, err);
+			if (r < 0)
+				return r;
+			break;
+		case PULLER_SIGNED_DOC:
+			r = take_signed_doc(p, &m, err);
 			if (r < 0)
 				return r;
 			break;

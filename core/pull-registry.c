@@ -132,7 +132,10 @@ find_known(struct pull *p, struct request *q, const char *name,
 	cleanup_free char *held = NULL;
 	const char *digest = "";
 
-	if (q->params.platform[0] == '\0' && q->ref.digest == NULL &&
+	/* What is there may have come without the signature that is demanded
+	 * now. */
+	if (!trust_is_wanted(&p->trust) &&
+	    q->params.platform[0] == '\0' && q->ref.digest == NULL &&
 	    tagstore_name(tags, name, q->ref.tag, NULL, &known, NULL) >= 0 &&
 	    tagstore_image_drivers(tags, known.image, &held, NULL) >= 0 &&
 	    str_csv_has(held, driver_name(p->driver)) &&
@@ -144,6 +147,32 @@ find_known(struct pull *p, struct request *q, const char *name,
 	return q->params.known_digest != NULL
 	    ? 0
 	    : imgd_error_set(err, ENOMEM, "out of memory");
+}
+
+#define DEMAND_SIZE (DIGEST_STR_SIZE + 1)
+
+/* What the configuration and the job demand; ret stands for the latter, so that
+ * nobody joins a pull that demands less. */
+static int
+demand_signatures(struct job *job, struct pull *p, struct request *q,
+    char ret[DEMAND_SIZE], struct imgd_error **err)
+{
+	const struct config *c = engine_config(job->engine);
+	const char *pem = job_getenv(job, "verify-key");
+	bool is_any_name = job_getenv(job, "any-name") != NULL;
+	int r;
+
+	r = trust_demand_policy(&p->trust, &c->signatures, &q->ref, err);
+	if (r >= 0 && pem != NULL)
+		r = trust_demand_key(&p->trust, &q->ref,
+		    job_getenv(job, "key-name"), pem, is_any_name, err);
+	if (r >= 0 && pem != NULL)
+		r = digest_of(pem, strlen(pem), ret, err);
+	if (r >= 0 && pem != NULL && is_any_name)
+		strcat(ret, "*");
+	q->params.wants_signatures = p->keeps_signatures =
+	    trust_is_wanted(&p->trust);
+	return r;
 }
 
 /* What the name is to become, and what it was. */
@@ -163,20 +192,21 @@ take_name(struct pull *p, struct request *q, const char *name,
 
 static int
 describe(struct pull *p, struct request *q, bool takes_name,
-    struct imgd_error **err)
+    const char *demand, struct imgd_error **err)
 {
 	cleanup_free char *name = reference_name(&q->ref);
 	int r = 0;
 
 	p->label = reference_canonical(&q->ref);
 	if (name == NULL || p->label == NULL ||
-	    asprintf(&p->pool_key, "pull%s %s %s:%s@%s %s %s %s",
+	    asprintf(&p->pool_key, "pull%s %s %s:%s@%s %s %s %s %s",
 		q->params.is_v1 ? "1" : "", driver_name(p->driver), name,
 		q->ref.tag != NULL ? q->ref.tag : "",
 		q->ref.digest != NULL ? q->ref.digest : "",
 		q->params.platform, q->params.username,
 		/* Who brings one does not join who brings none. */
-		q->params.registry_token[0] != '\0' ? "token" : "") < 0)
+		q->params.registry_token[0] != '\0' ? "token" : "",
+		demand) < 0)
 		return imgd_error_set(err, ENOMEM, "out of memory");
 	if (takes_name)
 		r = take_name(p, q, name, err);
@@ -193,6 +223,7 @@ new_pull(struct job *job, const struct reference *ref, const char *driver,
     bool takes_name, struct pull **ret, struct imgd_error **err)
 {
 	struct request *q = calloc(1, sizeof(*q));
+	char demand[DEMAND_SIZE] = "";
 	struct pull *p;
 	int r;
 
@@ -212,7 +243,10 @@ new_pull(struct job *job, const struct reference *ref, const char *driver,
 	p->spooling = job_getenv(job, "retry") != NULL
 	    ? PULL_SPOOL_ALWAYS
 	    : engine_config(job->engine)->spooling;
-	r = describe(p, q, takes_name, err);
+	/* A layer that is made again is of an image that is here. */
+	r = takes_name ? demand_signatures(job, p, q, demand, err) : 0;
+	if (r >= 0)
+		r = describe(p, q, takes_name, demand, err);
 	if (r < 0) {
 		pull_free(p);
 		return r;

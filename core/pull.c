@@ -120,6 +120,9 @@ publish(struct pull *p, struct imgd_error **err)
 {
 	cleanup_free struct publication_name *names = NULL;
 	cleanup_free struct layer_result *results = NULL;
+	cleanup(trust_rows_done) struct image_signatures signatures = {
+		.n = 0
+	};
 	struct publication pub = {
 		.pull = p->id,
 		.driver = driver_name(p->driver),
@@ -129,6 +132,7 @@ publish(struct pull *p, struct imgd_error **err)
 		.is_copy = p->source->is_copy,
 		.keeps_names = p->source->keeps_names,
 		.v1_layers = legacy_v1_layers(p),
+		.signatures = &signatures,
 		.registry = p->registry,
 		.path = p->path,
 	};
@@ -145,7 +149,9 @@ publish(struct pull *p, struct imgd_error **err)
 			.tag = p->names[i].tag,
 			.manifest_digest = name_digest(p, &p->names[i]),
 		};
-	if (pub.n_layers > 0) {
+	trust_keep_own(&p->trust, p->image.id);
+	r = trust_rows(&p->trust, &signatures, err);
+	if (r >= 0 && pub.n_layers > 0) {
 		r = sync_recipes(p, err);
 		if (r >= 0)
 			r = driver_flush(p->driver, err);
@@ -237,6 +243,20 @@ resolve(struct pull *p, struct imgd_error **err)
 	}
 }
 
+/* Before a layer is asked for: what the image demands is there. */
+static int
+check_trust(struct pull *p, struct imgd_error **err)
+{
+	int r = 0;
+
+	if (trust_is_wanted(&p->trust) && p->legacy != NULL)
+		return imgd_error_set(err, EKEYREJECTED,
+		    "signature: images of version 1 and of schema 1 cannot have one");
+	if (trust_is_wanted(&p->trust))
+		r = trust_judge(&p->trust, p->image.id, NULL, err);
+	return r;
+}
+
 static int
 run(struct pull *p, struct imgd_error **err)
 {
@@ -250,6 +270,8 @@ run(struct pull *p, struct imgd_error **err)
 		p->is_unchanged = true;
 		return 0;
 	}
+	if (r >= 0)
+		r = check_trust(p, err);
 	if (r >= 0)
 		r = pull_plan(p, err);
 	if (r >= 0 && !is_known(p))
@@ -348,6 +370,7 @@ pull_free(struct pull *p)
 	free(p->sizes);
 	free(p->difference);
 	legacy_free(p->legacy);
+	trust_done(&p->trust);
 	image_done(&p->image);
 	manifest_free(p->manifest);
 	image_config_free(p->config);

@@ -21,6 +21,7 @@
 
 #include "core/engine.h"
 #include "core/job.h"
+#include "core/trust.h"
 #include "lib/digest.h"
 #include "lib/message.h"
 #include "registry/manifest.h"
@@ -164,6 +165,11 @@ struct pull {
 	bool compares, only_compares;
 
 	enum pull_spooling spooling;
+
+	/* What has to be shown before anything is fetched; filled by the
+	 * pull's thread. */
+	struct trust trust;
+	bool keeps_signatures; /* also if nothing is demanded */
 
 	atomic_bool is_cancelled;
 

@@ -34,6 +34,7 @@ puller_params_put(struct message *m, const struct puller_params *p)
 	message_put_str(m, p->identity_token);
 	message_put_str(m, p->registry_token);
 	message_put_u32(m, p->wants_tags);
+	message_put_u32(m, p->wants_signatures);
 	message_put_u32(m, p->is_v1);
 	message_put_u32(m, p->n_threads);
 	message_put_u32(m, p->n_attempts);
@@ -113,6 +114,7 @@ puller_params_get(struct message *m, struct puller_params *ret,
 	get_string(m, &p.identity_token);
 	get_string(m, &p.registry_token);
 	p.wants_tags = message_get_u32(m) != 0;
+	p.wants_signatures = message_get_u32(m) != 0;
 	p.is_v1 = message_get_u32(m) != 0;
 	p.n_threads = message_get_u32(m);
 	p.n_attempts = message_get_u32(m);

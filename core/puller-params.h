@@ -22,6 +22,7 @@ struct puller_params {
 	char *known_digest; /* "" = none */
 	char *username, *password, *identity_token, *registry_token;
 	bool wants_tags;    /* list tags instead of resolving */
+	bool wants_signatures;
 	bool is_v1;         /* the registry is of version 1 */
 	uint32_t n_threads;
 	uint32_t n_attempts;      /* of a request; PULLER_FOREVER */

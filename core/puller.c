@@ -28,12 +28,14 @@
 #include "lib/log.h"
 #include "lib/message.h"
 #include "registry/session.h"
+#include "registry/signature.h"
 #include "registry/spool.h"
 
 #define PROGRESS_INTERVAL_MS 100
 #define MAX_THREADS          64
 #define MAX_URLS             16
 #define MAX_MARKS            64
+#define MAX_SIGNED           8 /* an index in an index, a manifest */
 /* Told in the middle of a blob: who never gets to its end knows it, too. */
 #define EARLY_RATE_BYTES     (1u << 20)
 
@@ -53,6 +55,10 @@ struct puller {
 	struct puller_params params;
 	struct registry_session *session;
 	struct legacy_image *legacy; /* the image, if it is of that kind */
+	/* What on the way to the image may have been signed. */
+	char signed_digests[MAX_SIGNED][DIGEST_STR_SIZE];
+	size_t n_signed;
+	unsigned int n_threads, n_idle;
 };
 
 static int
@@ -270,14 +276,44 @@ static int
 send_doc(void *ctx, enum registry_doc kind, const char *media_type,
     const char *digest, const void *data, size_t len, struct imgd_error **err)
 {
+	struct puller *p = ctx;
 	struct message m;
+
+	if (kind != REGISTRY_DOC_CONFIG && p->n_signed < MAX_SIGNED)
+		memcpy(p->signed_digests[p->n_signed++], digest,
+		    DIGEST_STR_SIZE);
 
 	message_init(&m, PULLER_DOC);
 	message_put_u32(&m, (uint32_t)kind);
 	message_put_str(&m, media_type);
 	message_put_str(&m, digest);
 	message_put_bytes(&m, data, len);
+	return tell(p, &m, err);
+}
+
+static int
+send_signature(void *ctx, const struct signature *s, struct imgd_error **err)
+{
+	struct message m;
+
+	message_init(&m, PULLER_SIGNATURE);
+	message_put_str(&m, s->text);
+	message_put_bytes(&m, s->payload, s->payload_len);
 	return tell(ctx, &m, err);
+}
+
+static int
+send_signatures(struct puller *p, struct imgd_error **err)
+{
+	size_t i;
+	int r = 0;
+
+	for (i = 0; r >= 0 && i < p->n_signed; i++)
+		r = registry_signatures(p->session, p->signed_digests[i],
+		    send_signature, p, err);
+	if (r < 0)
+		(void)imgd_error_prefix(err, "signatures");
+	return r;
 }
 
 static int
@@ -360,6 +396,8 @@ resolve(struct puller *p, struct imgd_error **err)
 				? p->params.known_digest
 				: NULL,
 			    send_doc, p, &res, err);
+		if (r >= 0 && p->params.wants_signatures)
+			r = send_signatures(p, err);
 	}
 	if (r >= 0 && res.legacy != NULL) {
 		p->legacy = take_ptr(&res.legacy);

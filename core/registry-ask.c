@@ -10,6 +10,7 @@
 #include "core/hear.h"
 #include "core/job.h"
 #include "core/protocol.h"
+#include "core/registry-ask.h"
 #include "core/registry-request.h"
 #include "core/role.h"
 #include "lib/cleanup.h"
@@ -21,12 +22,8 @@
 #define SEARCH_LIMIT 25
 #define SEARCH_MAX   100
 
-/* Take one message; returns 1 after the last. */
-typedef int answer_fn(struct job *job, struct message *m,
-    struct imgd_error **err);
-
 static int
-hear_answers(struct job *job, int sock, answer_fn *take,
+hear_answers(struct job *job, int sock, registry_answer_fn *take, void *ctx,
     struct imgd_error **err)
 {
 	for (;;) {
@@ -40,16 +37,15 @@ hear_answers(struct job *job, int sock, answer_fn *take,
 			return r;
 		if (m.type == PULLER_RETRYING)
 			continue;
-		r = take(job, &m, err);
+		r = take(job, ctx, &m, err);
 		if (r != 0)
 			return r < 0 ? r : 0;
 	}
 }
 
-/* Run a puller with params and take its answers. */
-static int
-ask(struct job *job, const struct puller_params *params, answer_fn *take,
-    struct imgd_error **err)
+int
+registry_ask(struct job *job, const struct puller_params *params,
+    registry_answer_fn *take, void *ctx, struct imgd_error **err)
 {
 	cleanup_close int sock = -EBADF;
 	int pair[2], pidfd = -EBADF, r;
@@ -66,7 +62,7 @@ ask(struct job *job, const struct puller_params *params, answer_fn *take,
 	puller_params_put(&m, params);
 	r = message_send(sock, &m, err);
 	if (r >= 0)
-		r = hear_answers(job, sock, take, err);
+		r = hear_answers(job, sock, take, ctx, err);
 	close_fd(&sock);
 	worker_end(&pidfd);
 	return r;
@@ -86,10 +82,12 @@ fill(struct job *job, struct puller_params *params, struct imgd_error **err)
 /* ---- login ---- */
 
 static int
-take_login(struct job *job, struct message *m, struct imgd_error **err)
+take_login(struct job *job, void *ctx, struct message *m,
+    struct imgd_error **err)
 {
 	int r;
 
+	(void)ctx;
 	if (m->type != PULLER_LOGGED_IN)
 		return imgd_error_set(err, IMGD_E_PROTOCOL,
 		    "puller: unexpected message %u", (unsigned int)m->type);
@@ -105,18 +103,20 @@ job_login(struct job *job, struct imgd_error **err)
 	int r = fill(job, &params, err);
 
 	params.is_login = true;
-	return r < 0 ? r : ask(job, &params, take_login, err);
+	return r < 0 ? r : registry_ask(job, &params, take_login, NULL, err);
 }
 
 /* ---- search ---- */
 
 static int
-take_found(struct job *job, struct message *m, struct imgd_error **err)
+take_found(struct job *job, void *ctx, struct message *m,
+    struct imgd_error **err)
 {
 	struct strbuf sb = STRBUF_INIT;
 	bool is_official, is_automated;
 	int r;
 
+	(void)ctx;
 	if (m->type == PULLER_RESOLVED)
 		return 1;
 	if (m->type != PULLER_FOUND)
@@ -158,7 +158,7 @@ job_search(struct job *job, struct imgd_error **err)
 	params.search_limit = (uint32_t)limit;
 	if (params.search == NULL)
 		return imgd_error_set(err, ENOMEM, "out of memory");
-	return ask(job, &params, take_found, err);
+	return registry_ask(job, &params, take_found, NULL, err);
 }
 
 /* ---- distribution ---- */
@@ -227,7 +227,8 @@ take_top(struct job *job, const char *media_type, const char *digest,
 }
 
 static int
-take_document(struct job *job, struct message *m, struct imgd_error **err)
+take_document(struct job *job, void *ctx, struct message *m,
+    struct imgd_error **err)
 {
 	cleanup(image_config_freep) struct image_config *config = NULL;
 	const char *media_type, *digest;
@@ -236,6 +237,7 @@ take_document(struct job *job, struct message *m, struct imgd_error **err)
 	size_t len;
 	int r;
 
+	(void)ctx;
 	if (m->type == PULLER_RESOLVED)
 		return 1;
 	if (m->type != PULLER_DOC)
@@ -267,7 +269,7 @@ job_distribution(struct job *job, struct imgd_error **err)
 	int r = fill(job, &params, err);
 
 	if (r >= 0)
-		r = ask(job, &params, take_document, err);
+		r = registry_ask(job, &params, take_document, NULL, err);
 	if (r >= 0 && job->result.len == 0)
 		return imgd_error_set(err, EOPNOTSUPP,
 		    "%s: the registry is of version 1, which has no manifests",

@@ -21,8 +21,8 @@ save_blob_name(const char *digest, char buf[SAVE_BLOB_NAME_SIZE])
 	return buf;
 }
 
-static void
-put_descriptor(struct strbuf *sb, const char *type, const char *digest,
+void
+save_put_descriptor(struct strbuf *sb, const char *type, const char *digest,
     uint64_t size)
 {
 	strbuf_printf(sb, "{\"mediaType\":\"%s\",\"digest\":\"%s\",\"size\":%ju",
@@ -37,11 +37,11 @@ save_make_manifest(struct saved_image *img, struct imgd_error **err)
 
 	strbuf_puts(sb, "{\"schemaVersion\":2,\"mediaType\":\""
 	    MEDIA_OCI_MANIFEST "\",\"config\":");
-	put_descriptor(sb, MEDIA_OCI_CONFIG, img->image.id, img->config_len);
+	save_put_descriptor(sb, MEDIA_OCI_CONFIG, img->image.id, img->config_len);
 	strbuf_puts(sb, "},\"layers\":[");
 	for (i = 0; i < img->image.n_layers; i++) {
 		strbuf_puts(sb, i > 0 ? "," : "");
-		put_descriptor(sb, LAYER_TYPE, img->image.layers[i].diff_id,
+		save_put_descriptor(sb, LAYER_TYPE, img->image.layers[i].diff_id,
 		    img->hold.layers[i].tar_bytes);
 		strbuf_putc(sb, '}');
 	}
@@ -56,7 +56,7 @@ put_index_entry(struct strbuf *sb, const struct saved_image *img,
     const struct saved_tag *tag)
 {
 	strbuf_puts(sb, sb->data[sb->len - 1] == '}' ? "," : "");
-	put_descriptor(sb, MEDIA_OCI_MANIFEST, img->manifest_digest,
+	save_put_descriptor(sb, MEDIA_OCI_MANIFEST, img->manifest_digest,
 	    img->manifest.len);
 	if (tag != NULL) {
 		cleanup_free char *name = NULL;
@@ -90,6 +90,7 @@ save_put_index(const struct save *s, struct strbuf *sb)
 		for (k = 0; k < img->n_tags && !sb->is_failed; k++)
 			put_index_entry(sb, img, &img->tags[k]);
 	}
+	save_put_signatures(s, sb);
 	strbuf_puts(sb, "]}");
 }
 

@@ -39,6 +39,9 @@ save_done(struct save *s)
 		free(img->tags);
 	}
 	free(s->images);
+	for (i = 0; i < s->n_blobs; i++)
+		free(s->blobs[i].data);
+	free(s->blobs);
 }
 
 /* ---- which images ---- */
@@ -212,6 +215,9 @@ gather(struct job *job, struct save *s, struct imgd_error **err)
 			(void)imgd_error_prefix(err, "%.19s",
 			    s->images[i].image.id);
 	}
+	/* Docker would take their manifests for images. */
+	if (r >= 0 && s->is_oci)
+		r = save_find_signatures(s, e->store->tags, err);
 	pthread_mutex_unlock(&e->plan_mutex);
 	return r;
 }
@@ -351,6 +357,13 @@ write_all(struct job *job, struct archive_out *a, const struct save *s,
 		if (r < 0)
 			(void)imgd_error_prefix(err, "%.19s",
 			    s->images[i].image.id);
+	}
+	for (i = 0; r >= 0 && i < s->n_blobs; i++) {
+		char name[SAVE_BLOB_NAME_SIZE];
+
+		r = archive_out_file(a,
+		    save_blob_name(s->blobs[i].digest, name),
+		    s->blobs[i].data, s->blobs[i].len, /* time= */ 0, err);
 	}
 	return r < 0 ? r : archive_out_finish(a, err);
 }

@@ -24,9 +24,20 @@ struct saved_image {
 	char manifest_digest[DIGEST_STR_SIZE];
 };
 
+/* A document of signatures, or one that leads from them to an image. */
+struct saved_blob {
+	char digest[DIGEST_STR_SIZE];
+	char *data;
+	size_t len;
+	/* A manifest of signatures of what has this digest; "": none. */
+	char signed_digest[DIGEST_STR_SIZE];
+};
+
 struct save {
 	struct saved_image *images;
 	size_t n;
+	struct saved_blob *blobs;
+	size_t n_blobs;
 	bool is_oci; /* a layout, without what Docker has beside it */
 };
 
@@ -36,8 +47,19 @@ struct save {
 const char *save_blob_name(const char *digest,
     char buf[SAVE_BLOB_NAME_SIZE]);
 
+/* ---- save-signatures.c ---- */
+
+/* Fill blobs with what the store has for the images. */
+int save_find_signatures(struct save *s, struct tagstore *ts,
+    struct imgd_error **err);
+/* Add entries of an index. */
+void save_put_signatures(const struct save *s, struct strbuf *sb);
+
 /* ---- save-documents.c: texts, to be checked with is_failed ---- */
 
+/* A descriptor without its closing brace. */
+void save_put_descriptor(struct strbuf *sb, const char *type,
+    const char *digest, uint64_t size);
 /* Fill the image's manifest and its digest. */
 int save_make_manifest(struct saved_image *img, struct imgd_error **err);
 void save_put_index(const struct save *s, struct strbuf *sb);

@@ -18,6 +18,13 @@
 #define LIMIT_HEADER_BYTES     (64u << 10) /* all headers of an answer */
 #define LIMIT_REDIRECTS        10
 
+/* Signatures of an image. */
+#define LIMIT_SIGNATURES              64 /* all that are looked at */
+#define LIMIT_SIGNATURE_PAYLOAD_BYTES (16u << 10) /* what is signed */
+#define LIMIT_SIGNATURE_TEXT_BYTES    2048 /* one in base64 */
+#define LIMIT_SIGNED_DOCS             16 /* manifests and indexes signed */
+#define LIMIT_KEY_BYTES               (64u << 10) /* a file of public keys */
+
 /* Images and layers. */
 #define LIMIT_LAYERS         4096
 #define LIMIT_LAYER_ENTRIES  2000000

@@ -48,6 +48,9 @@ struct registry_ops {
 	    struct registry_blob_stats *stats, struct imgd_error **err);
 	int (*tags)(struct registry_session *s, registry_tag_cb *cb, void *ctx,
 	    struct imgd_error **err);
+	/* NULL: nothing can be signed. */
+	int (*signatures)(struct registry_session *s, const char *digest,
+	    registry_signature_cb *cb, void *ctx, struct imgd_error **err);
 };
 
 extern const struct registry_ops registry_v1_ops, registry_v2_ops;
@@ -154,6 +157,8 @@ int v2_blob(struct registry_session *s, const struct descriptor *blob,
     struct registry_spool *spool, struct imgd_sink *tar,
     registry_progress_cb *progress, void *ctx,
     struct registry_blob_stats *stats, struct imgd_error **err);
+int v2_signatures(struct registry_session *s, const char *digest,
+    registry_signature_cb *cb, void *ctx, struct imgd_error **err);
 int v2_tags(struct registry_session *s, registry_tag_cb *cb, void *ctx,
     struct imgd_error **err);
 

@@ -357,3 +357,12 @@ registry_tags(struct registry_session *s, registry_tag_cb *cb, void *ctx,
 		*err = take_ptr(&why);
 	return again < 0 ? again : r;
 }
+
+int
+registry_signatures(struct registry_session *s, const char *digest,
+    registry_signature_cb *cb, void *ctx, struct imgd_error **err)
+{
+	return s->ops->signatures != NULL
+	    ? s->ops->signatures(s, digest, cb, ctx, err)
+	    : 0;
+}

@@ -241,6 +241,24 @@ int registry_search(struct registry_session *s, const char *term,
     unsigned limit, registry_found_cb *cb, void *ctx,
     struct imgd_error **err);
 
+/* ---- signatures ---- */
+
+struct signature; /* registry/signature.h */
+
+/* One signature, borrowed.  Nonzero stops; a negative code needs *err set. */
+typedef int registry_signature_cb(void *ctx, const struct signature *s,
+    struct imgd_error **err);
+
+/*
+ * Fetch the signatures that the registry has for a manifest or index: those
+ * under the tag that cosign gives them, and those among its referrers.
+ *
+ * What they say is not looked at.  One that cannot be read is passed over; a
+ * registry that fails is an error.
+ */
+int registry_signatures(struct registry_session *s, const char *digest,
+    registry_signature_cb *cb, void *ctx, struct imgd_error **err);
+
 /* ---- tags ---- */
 
 /* One tag.  Nonzero stops; a negative code needs *err set. */

@@ -7,9 +7,8 @@
 
 #include "lib/cleanup.h"
 #include "lib/limits.h"
-#include "lib/log.h"
 #include "registry/legacy.h"
-#include "registry/session-impl.h"
+#include "registry/v2-document.h"
 
 #define ACCEPT_MANIFESTS                                   \
 	MEDIA_OCI_INDEX ", " MEDIA_OCI_MANIFEST            \
@@ -18,189 +17,11 @@
 	ACCEPT_MANIFESTS ", " MEDIA_DOCKER_SCHEMA1_SIGNED        \
 	    ", " MEDIA_DOCKER_SCHEMA1
 #define MAX_INDEX_DEPTH 4
-#define DOC_TIMEOUT_FACTOR 4 /* of the stall timeout, for a whole document */
 
 static void
 http_reply_donep(struct http_reply *r)
 {
 	http_reply_done(r);
-}
-
-/* A document that is wanted. */
-struct want {
-	const char *path;     /* below "/v2" */
-	const char *what;     /* in errors */
-	const char *accept;   /* NULL: anything */
-	const char *expected_digest; /* NULL: the server's word is checked */
-	bool may_be_schema1;
-	const char *media_type; /* said of it; NULL: the server's word */
-	bool has_size;
-	uint64_t expected_bytes;
-	size_t max_bytes;
-};
-
-/* A document that was fetched. */
-struct document {
-	struct http_reply reply;
-	bool is_schema1; /* the body is what was signed, and nothing else */
-	char digest[DIGEST_STR_SIZE]; /* of its bytes */
-};
-
-static void
-document_donep(struct document *d)
-{
-	http_reply_done(&d->reply);
-}
-
-static const char *
-bytes_of(const struct document *d)
-{
-	return d->reply.body.data != NULL ? d->reply.body.data : "";
-}
-
-/* Set *err to why, unless the caller does not care. */
-static void
-hand_over(struct imgd_error **err, struct imgd_error **why)
-{
-	if (err != NULL)
-		*err = take_ptr(why);
-}
-
-/* ---- one document ---- */
-
-/* Digests of manifests of schema 1 leave out their signatures. */
-static int
-unwrap(struct document *d, struct imgd_error **err)
-{
-	struct strbuf *body = &d->reply.body;
-	size_t len;
-	char *payload;
-	int r;
-
-	r = schema1_payload(body->data, body->len, &payload, &len, err);
-	if (r < 0)
-		return r;
-	strbuf_done(body);
-	body->data = payload;
-	body->len = len;
-	body->size = len + 1;
-	d->is_schema1 = true;
-	return 0;
-}
-
-static int
-verify(const struct want *w, struct document *d, struct imgd_error **err)
-{
-	const char *expected = w->expected_digest;
-	const char *type = w->media_type != NULL ? w->media_type
-						 : d->reply.content_type;
-	size_t len = d->reply.body.len;
-	int r;
-
-	if (w->may_be_schema1 && schema1_is(type, bytes_of(d), len) &&
-	    (r = unwrap(d, err)) < 0)
-		return r;
-	/* Lists give the size of schema 1 with its signatures or without. */
-	if (w->has_size && len != w->expected_bytes &&
-	    !(d->is_schema1 && d->reply.body.len == w->expected_bytes))
-		return imgd_error_set(err, IMGD_E_DIGEST,
-		    "%s: %zu bytes came instead of %llu", w->what, len,
-		    (unsigned long long)w->expected_bytes);
-	r = digest_of(bytes_of(d), d->reply.body.len, d->digest, err);
-	if (r < 0)
-		return r;
-	if (expected == NULL && d->reply.content_digest != NULL &&
-	    digest_is_valid(d->reply.content_digest))
-		expected = d->reply.content_digest;
-	if (expected != NULL && strcmp(expected, d->digest) != 0)
-		return imgd_error_set(err, IMGD_E_DIGEST,
-		    "%s: digest mismatch: %s came instead of %s", w->what,
-		    d->digest, expected);
-	return 0;
-}
-
-static int
-get_from(struct registry_session *s, struct endpoint *e, const struct want *w,
-    struct document *d, struct imgd_error **err)
-{
-	struct http_request req = { .method = "GET", .accept = w->accept,
-		.max_body = w->max_bytes,
-		.timeout_ms = s->params.stall_timeout_ms * DOC_TIMEOUT_FACTOR };
-	unsigned attempt, ms;
-	int r;
-
-	for (attempt = 1;; attempt++) {
-		cleanup_error struct imgd_error *why = NULL;
-
-		r = v2_request(s, e, w->path, &req, &d->reply, &why);
-		if (r >= 0 && d->reply.status != 200)
-			r = reply_error(s, &d->reply, w->what, &why);
-		if (r >= 0)
-			return verify(w, d, err);
-		if (r == -IMGD_E_LIMIT || r == -IMGD_E_PROTOCOL)
-			(void)imgd_error_prefix(&why, "%s", w->what);
-		if (v2_goes_round(s) ||
-		    (e->is_dead && endpoint_falls_through(e, r)) ||
-		    !v2_may_retry(s, r, &d->reply, attempt, &ms)) {
-			hand_over(err, &why);
-			return r;
-		}
-		r = v2_wait(s, imgd_error_msg(why), ms, err);
-		if (r < 0)
-			return r;
-	}
-}
-
-/* Ask every place in turn. */
-static int
-get_once(struct registry_session *s, const struct want *w, struct document *d,
-    struct imgd_error **err)
-{
-	struct endpoint *e;
-	bool is_last;
-	size_t i;
-	int r = 0;
-
-	for (i = 0; i < s->n_endpoints; i++) {
-		cleanup_error struct imgd_error *why = NULL;
-
-		e = &s->endpoints[i];
-		is_last = i + 1 == s->n_endpoints;
-		if (e->is_dead && !is_last)
-			continue;
-		r = get_from(s, e, w, d, &why);
-		if (r < 0 && !is_last && endpoint_falls_through(e, r)) {
-			log_debug("registry", "%s, asking the next",
-			    imgd_error_msg(why));
-			continue;
-		}
-		if (r < 0)
-			hand_over(err, &why);
-		return r;
-	}
-	return r;
-}
-
-static int
-get(struct registry_session *s, const struct want *w, struct document *d,
-    struct imgd_error **err)
-{
-	unsigned round;
-	int r, more;
-
-	for (round = 1;; round++) {
-		cleanup_error struct imgd_error *why = NULL;
-
-		r = get_once(s, w, d, &why);
-		if (r >= 0)
-			return r;
-		more = v2_next_round(s, r, &d->reply, round,
-		    imgd_error_msg(why), err);
-		if (more == 0)
-			hand_over(err, &why);
-		if (more <= 0)
-			return more < 0 ? more : r;
-	}
 }
 
 /* Ask only for the digest of what path is now; *ret is "" if nobody says. */
@@ -227,7 +48,8 @@ head_digest(struct registry_session *s, const char *path,
 			continue;
 		r = v2_request(s, e, path, &req, &reply, &why);
 		if (r == -ECANCELED || r == -ENOMEM) {
-			hand_over(err, &why);
+			if (err != NULL)
+				*err = take_ptr(&why);
 			return r;
 		}
 		if (r < 0 || reply.status != 200 ||
@@ -268,7 +90,7 @@ tell(struct resolution *q, enum registry_doc kind, const char *media_type,
 	if (q->cb == NULL)
 		return 0;
 	r = q->cb(q->ctx, kind, media_type != NULL ? media_type : "",
-	    d->digest, bytes_of(d), d->reply.body.len, err);
+	    d->digest, document_bytes(d), d->reply.body.len, err);
 	if (r > 0)
 		q->ret->is_stopped = true;
 	return r;
@@ -284,7 +106,7 @@ take_schema1(struct resolution *q, enum registry_doc kind,
 
 	if (image == NULL)
 		return imgd_error_set(err, ENOMEM, "out of memory");
-	r = schema1_layers(bytes_of(d), d->reply.body.len, image, err);
+	r = schema1_layers(document_bytes(d), d->reply.body.len, image, err);
 	if (r >= 0)
 		r = legacy_check_platform(image, q->want, err);
 	if (r >= 0)
@@ -307,7 +129,7 @@ get_child(struct resolution *q, const struct descriptor *entry,
 	cleanup(manifest_freep) struct manifest *m = NULL;
 	cleanup_free char *path = path_of(q->s, "manifests", entry->digest);
 	const char *type = entry->media_type;
-	struct want w = { .path = path, .what = entry->digest,
+	struct document_want w = { .path = path, .what = entry->digest,
 		.accept = media_type_is_schema1(type) ? ACCEPT_ALL
 						      : ACCEPT_MANIFESTS,
 		.may_be_schema1 = true,
@@ -318,7 +140,7 @@ get_child(struct resolution *q, const struct descriptor *entry,
 
 	if (path == NULL)
 		return imgd_error_set(err, ENOMEM, "out of memory");
-	r = get(q->s, &w, &d, err);
+	r = v2_document(q->s, &w, &d, err);
 	if (r < 0) {
 		(void)imgd_error_prefix(err, "manifest");
 		return r;
@@ -327,7 +149,7 @@ get_child(struct resolution *q, const struct descriptor *entry,
 		return take_schema1(q, REGISTRY_DOC_MANIFEST, &d, err);
 	if (*type == '\0')
 		type = d.reply.content_type;
-	r = manifest_parse(type, bytes_of(&d), d.reply.body.len, &m, err);
+	r = manifest_parse(type, document_bytes(&d), d.reply.body.len, &m, err);
 	if (r >= 0)
 		r = tell(q, m->kind == MANIFEST_INDEX ? REGISTRY_DOC_INDEX :
 							REGISTRY_DOC_MANIFEST,
@@ -344,7 +166,7 @@ get_config(struct resolution *q, const struct manifest *m,
 	cleanup(document_donep) struct document d = { .digest = "" };
 	cleanup(image_config_freep) struct image_config *config = NULL;
 	cleanup_free char *path = path_of(q->s, "blobs", m->config.digest);
-	struct want w = { .path = path, .what = m->config.digest,
+	struct document_want w = { .path = path, .what = m->config.digest,
 		.expected_digest = m->config.digest, .has_size = true,
 		.expected_bytes = m->config.size_bytes,
 		.max_bytes = (size_t)m->config.size_bytes };
@@ -353,12 +175,12 @@ get_config(struct resolution *q, const struct manifest *m,
 
 	if (path == NULL)
 		return imgd_error_set(err, ENOMEM, "out of memory");
-	r = get(q->s, &w, &d, err);
+	r = v2_document(q->s, &w, &d, err);
 	if (r < 0) {
 		(void)imgd_error_prefix(err, "image config");
 		return r;
 	}
-	r = image_config_parse(bytes_of(&d), d.reply.body.len, &config, err);
+	r = image_config_parse(document_bytes(&d), d.reply.body.len, &config, err);
 	if (r >= 0)
 		r = manifest_check_config(m, config, err);
 	if (r < 0)
@@ -415,7 +237,7 @@ get_top(struct resolution *q, const char *path, struct imgd_error **err)
 	cleanup(manifest_freep) struct manifest *m = NULL;
 	struct strbuf sb = STRBUF_INIT;
 	cleanup_free char *what = NULL;
-	struct want w = { .path = path, .accept = ACCEPT_ALL,
+	struct document_want w = { .path = path, .accept = ACCEPT_ALL,
 		.may_be_schema1 = true, .expected_digest = q->s->ref.digest,
 		.max_bytes = LIMIT_MANIFEST_BYTES };
 	int r;
@@ -424,13 +246,13 @@ get_top(struct resolution *q, const char *path, struct imgd_error **err)
 	w.what = what = strbuf_take(&sb);
 	if (what == NULL)
 		return imgd_error_set(err, ENOMEM, "out of memory");
-	r = get(q->s, &w, &d, err);
+	r = v2_document(q->s, &w, &d, err);
 	if (r < 0)
 		return r;
 	memcpy(q->ret->top_digest, d.digest, DIGEST_STR_SIZE);
 	if (d.is_schema1)
 		return take_schema1(q, REGISTRY_DOC_TOP, &d, err);
-	r = manifest_parse(d.reply.content_type, bytes_of(&d),
+	r = manifest_parse(d.reply.content_type, document_bytes(&d),
 	    d.reply.body.len, &m, err);
 	if (r < 0)
 		return r;

@@ -457,4 +457,5 @@ const struct registry_ops registry_v2_ops = {
 	.resolve = v2_resolve,
 	.blob = v2_blob,
 	.tags = v2_tags,
+	.signatures = v2_signatures,
 };

@@ -9,6 +9,7 @@
 #include "lib/cleanup.h"
 #include "lib/strbuf.h"
 #include "tagstore/layers.h"
+#include "tagstore/signatures.h"
 #include "tagstore/sql.h"
 #include "tagstore/tagstore.h"
 #include "tagstore/uses.h"
@@ -345,23 +346,6 @@ publish_image(struct tagstore *ts, const struct publication *p,
 	return r;
 }
 
-/* The image that a copy is made of may have been removed meanwhile. */
-static int
-check_image(struct tagstore *ts, const char *id, struct imgd_error **err)
-{
-	cleanup_stmt sqlite3_stmt *st = NULL;
-	int r;
-
-	r = sql_prepare(ts, &st, err, "SELECT 1 FROM images WHERE id = ?",
-	    "s", id);
-	if (r >= 0)
-		r = sql_step(ts, st, err);
-	if (r == 0)
-		r = imgd_error_set(err, ENOENT,
-		    "image %.19s was removed meanwhile", id);
-	return r < 0 ? r : 0;
-}
-
 /* Without moving anything. */
 static int
 publish_new_name(struct tagstore *ts, const char *image,
@@ -424,7 +408,7 @@ publish(struct tagstore *ts, const struct publication *p,
 			    p->layers[i].key);
 	}
 	if (r >= 0)
-		r = p->is_copy ? check_image(ts, p->image->id, err)
+		r = p->is_copy ? image_check_exists(ts, p->image->id, err)
 			       : publish_image(ts, p, err);
 	if (r >= 0 && !p->is_copy)
 		r = uses_note(ts, p->image->id, err);
@@ -436,6 +420,8 @@ publish(struct tagstore *ts, const struct publication *p,
 	for (i = 0; r >= 0 && i < p->n_names; i++)
 		r = (p->keeps_names ? publish_new_name : publish_name)(ts,
 		    p->image->id, &p->names[i], err);
+	if (r >= 0 && p->signatures != NULL)
+		r = signatures_add(ts, p->image->id, p->signatures, err);
 	if (r >= 0)
 		r = sql_run(ts, err, "DELETE FROM pulls WHERE id = ?", "s",
 		    p->pull);

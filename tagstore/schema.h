@@ -142,6 +142,21 @@ static const char *const schema_migrations[] = {
 	"CREATE TABLE replaced("
 	"  key TEXT PRIMARY KEY REFERENCES layers(key) ON DELETE CASCADE"
 	") WITHOUT ROWID;",
+
+	/* Who vouches for images, and the manifests and indexes that lead from
+	 * what was signed to them; the newest have the greatest numbers. */
+	"CREATE TABLE signatures("
+	"  id INTEGER PRIMARY KEY,"
+	"  image TEXT NOT NULL REFERENCES images(id) ON DELETE CASCADE,"
+	"  payload BLOB NOT NULL, signature TEXT NOT NULL,"
+	"  UNIQUE(image, signature, payload)"
+	");"
+	"CREATE TABLE signed_documents("
+	"  id INTEGER PRIMARY KEY,"
+	"  image TEXT NOT NULL REFERENCES images(id) ON DELETE CASCADE,"
+	"  digest TEXT NOT NULL, document BLOB NOT NULL,"
+	"  UNIQUE(image, digest)"
+	");",
 };
 
 #define SCHEMA_VERSION \

@@ -214,6 +214,8 @@ struct publication_name {
 	const char *manifest_digest; /* "" = none */
 };
 
+struct image_signatures; /* tagstore/signatures.h */
+
 struct publication {
 	const char *pull;
 	const char *driver;
@@ -230,6 +232,7 @@ struct publication {
 	/* As version 1 registries name them, base first, as many as the image
 	 * has; NULL: they do not. */
 	const struct v1_layer *v1_layers;
+	const struct image_signatures *signatures; /* NULL: none */
 	const char *registry; /* host, for sources; NULL: none */
 	const char *path;     /* repository path there */
 };

@@ -43,6 +43,14 @@ lists() { # WANTED ARGUMENT…
 all="app-new:1 app-mid:1 host:5000/team/app:x app-old:1 app-old:2"
 
 ok "the newest comes first" lists "$all"
+in_columns() {
+	imgd images app-old:1 >"$dir/shown" && cat "$dir/shown" &&
+	    grep -Eq '^app-old +1 +[0-9a-f]{12} +1[0-9]+ years ago +3kB +[a-z]+$' \
+		"$dir/shown" &&
+	    [ "$(TZ=UTC imgd images --format '{{.CreatedAt}}' app-old:1)" = \
+		'2014-01-01 00:00:00 +0000 UTC' ]
+}
+ok "in columns" in_columns
 ok "by a pattern" lists "app-new:1 app-mid:1 app-old:1 app-old:2" \
     -f 'reference=app-*'
 ok "a star does not cross a slash" lists "" -f 'reference=host*'

@@ -91,6 +91,7 @@ ok "also by an engine" status 1 'newer imgd' imgd tag a b
 sql 'DROP TABLE containers; DROP TABLE partial_marks;
     DROP TABLE layer_blobs; DROP TABLE uploads; DROP TABLE image_uses;
     DROP TABLE damaged; DROP TABLE replaced;
+    DROP TABLE signatures; DROP TABLE signed_documents;
     DROP TABLE partials; DROP TABLE rates; DROP TABLE v1_layers;
     DROP INDEX image_layers_blob; ALTER TABLE mounts DROP COLUMN kind; PRAGMA user_version = 1'
 refused_older() {

@@ -35,7 +35,7 @@ allow registry imgd/ lib/ registry/
 allow tagstore imgd/ lib/ tagstore/
 allow adopt imgd/ lib/ registry/json-get registry/manifest adopt/
 allow archive imgd/ lib/ registry/json-get registry/legacy.h \
-    registry/manifest.h registry/reference archive/
+    registry/manifest.h registry/reference registry/signature.h archive/
 for driver in drivers/*/; do
 	allow "${driver%/}" imgd/ lib/ "$driver"
 done

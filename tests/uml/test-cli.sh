@@ -19,8 +19,8 @@ trap 'exit 1' HUP INT TERM
 scripts="test-pull-trees test-containers test-diff test-mount"
 
 for fs in ext4 xfs; do
-	[ $fs != ext4 ] ||
-	    set -- test-pull-awkward test-commit test-exactness devmapper-more
+	[ $fs != ext4 ] || set -- test-pull-awkward test-commit test-exactness \
+	    devmapper-more
 	for script in $scripts "$@"; do
 		rm -f "$dir/disk"
 		truncate -s 6G "$dir/disk"
