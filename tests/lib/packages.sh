@@ -3,21 +3,20 @@
 # starting any service.  Source it as root.
 # shellcheck disable=SC2034 # the lists are for those who source this
 
-BUILD_PACKAGES="autoconf automake libtool make gcc libc6-dev pkg-config
-libarchive-dev libbz2-dev libcurl4-openssl-dev libdevmapper-dev libext2fs-dev
-libgnutls28-dev libisal-dev
-libjson-c-dev liblzma-dev libmicrohttpd-dev libsqlite3-dev libssl-dev
-libzstd-dev zlib1g-dev"
+BUILD_PACKAGES="autoconf automake gcc libarchive-dev libbz2-dev libc6-dev
+libcurl4-openssl-dev libdevmapper-dev libext2fs-dev libgnutls28-dev libisal-dev
+libjson-c-dev liblzma-dev libmicrohttpd-dev libsqlite3-dev libssl-dev libtool
+libzstd-dev make pkg-config zlib1g-dev"
 
 # To serve an image to ourselves and look at it.
 DEMO_PACKAGES="ca-certificates curl docker-registry procps python3 skopeo
 util-linux"
 
 # user-mode-linux and kmod: a kernel with a device-mapper, in a process.
-TEST_PACKAGES="acl attr binutils bsdutils btrfs-progs crun cryptsetup-bin dmsetup
-docker.io e2fsprogs erofs-utils fuse-overlayfs g++ iproute2 jq kmod libcap2-bin libcmocka-dev mandoc openssl
-python3-docker sqlite3 squashfs-tools thin-provisioning-tools umoci user-mode-linux valgrind
-xfsprogs"
+TEST_PACKAGES="acl attr binutils bsdutils btrfs-progs crun cryptsetup-bin
+dmsetup docker.io e2fsprogs erofs-utils fuse-overlayfs g++ iproute2 jq kmod
+libcap2-bin libcmocka-dev mandoc openssl python3-docker sqlite3 squashfs-tools
+thin-provisioning-tools umoci user-mode-linux valgrind xfsprogs"
 
 policy=/usr/sbin/policy-rc.d
 policy_is_ours=
