@@ -246,7 +246,8 @@ take_start(struct adopter *a, struct message *m, struct imgd_error **err)
 	a->dir_fd = message_get_fd(m);
 	if (has_mounter)
 		a->mounter_sock = message_get_fd(m);
-	if (a->orders.max_threads < 1 || a->orders.max_threads > ORDERS_MAX_THREADS)
+	if (a->orders.max_threads < 1 ||
+	    a->orders.max_threads > ORDERS_MAX_THREADS)
 		m->is_bad = true;
 	if (a->driver == NULL || a->id == NULL)
 		return imgd_error_set(err, ENOMEM, "out of memory");

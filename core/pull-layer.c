@@ -290,7 +290,8 @@ layer_give_parent(struct pull *p, size_t index, struct imgd_error **err)
 	struct message m;
 	int r;
 
-	r = driver_get(p->driver, parent_key(p, index), IMGD_GET_TREE, &path, err);
+	r = driver_get(p->driver, parent_key(p, index), IMGD_GET_TREE, &path,
+	    err);
 	if (r < 0)
 		return r;
 	l->has_parent_get = true;
@@ -313,7 +314,8 @@ put_all(struct pull *p, size_t index, struct imgd_error **err)
 
 	if (l->has_parent_get) {
 		l->has_parent_get = false;
-		r = driver_put(p->driver, parent_key(p, index), IMGD_GET_TREE, err);
+		r = driver_put(p->driver, parent_key(p, index), IMGD_GET_TREE,
+		    err);
 	}
 	if (l->has_get) {
 		l->has_get = false;
@@ -343,7 +345,8 @@ layer_complete(struct pull *p, size_t index, struct imgd_error **err)
 	if (l->fetched_tar_bytes != l->tar_bytes)
 		return imgd_error_set(err, IMGD_E_PROTOCOL,
 		    "the %s sent %ju bytes, the unpacker read %ju",
-		    p->source->name, (uintmax_t)l->fetched_tar_bytes, (uintmax_t)l->tar_bytes);
+		    p->source->name, (uintmax_t)l->fetched_tar_bytes,
+		    (uintmax_t)l->tar_bytes);
 	close_fd(&l->sock);
 	worker_wait(&l->pidfd, EXIT_WAIT_MS);
 	r = put_all(p, index, err);

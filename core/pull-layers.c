@@ -103,7 +103,8 @@ may_begin(const struct pull *p, size_t i)
 		return true;
 	parent = &p->layers[i - 1];
 	/* Until it is made again the parent is no good. */
-	return !parent->is_repair && driver_has(p->driver, IMGD_CAP_INDEPENDENT) &&
+	return !parent->is_repair &&
+	    driver_has(p->driver, IMGD_CAP_INDEPENDENT) &&
 	    (parent->state == LAYER_RUNNING ||
 		parent->state == LAYER_UNPACKED);
 }
@@ -113,7 +114,8 @@ advance_layer(struct pull *p, size_t i, bool is_lowest, size_t *n_running,
     struct imgd_error **err)
 {
 	struct pull_layer *l = &p->layers[i];
-	size_t limit = 2 * (size_t)engine_config(p->engine)->max_concurrent_downloads;
+	const struct config *c = engine_config(p->engine);
+	size_t limit = 2 * (size_t)c->max_concurrent_downloads;
 	int r = 0;
 
 	if (l->state == LAYER_UNPLANNED && parent_is_done(p, i))

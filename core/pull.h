@@ -351,8 +351,8 @@ int pull_take_retrying(struct pull *p, struct message *m,
 /* "layer 0123456789ab" for messages; in buf. */
 const char *pull_layer_label(const struct pull *p, size_t index,
     char buf[32]);
-/* Show the pull to the job's client, unless its variable quiet is set, until it ends (0), or until the client
- * leaves or the engine ends (-ECANCELED). */
+/* Show the pull to the job's client, unless its variable quiet is set, until it
+ * ends (0), or until the client leaves or the engine ends (-ECANCELED). */
 int pull_watch(struct job *job, struct pull *p, struct imgd_error **err);
 
 /* ---- pull.c ---- */

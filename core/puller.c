@@ -525,7 +525,8 @@ serve(struct puller *p, struct imgd_error **err)
 		cleanup(message_done) struct message next;
 
 		message_init(&next, 0);
-		r = message_recv(p->teller.sock, PROTOCOL_MAX_ORDER, &next, err);
+		r = message_recv(p->teller.sock, PROTOCOL_MAX_ORDER, &next,
+		    err);
 		if (r <= 0)
 			return r;
 		if (next.type == PULLER_CONFIG_WANTED && p->legacy != NULL) {

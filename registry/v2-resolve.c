@@ -134,7 +134,8 @@ get_child(struct resolution *q, const struct descriptor *entry,
 						      : ACCEPT_MANIFESTS,
 		.may_be_schema1 = true,
 		.media_type = *type != '\0' ? type : NULL,
-		.expected_digest = entry->digest, .has_size = true, .expected_bytes = entry->size_bytes,
+		.expected_digest = entry->digest, .has_size = true,
+		.expected_bytes = entry->size_bytes,
 		.max_bytes = LIMIT_MANIFEST_BYTES };
 	int r;
 
