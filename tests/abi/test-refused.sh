@@ -64,6 +64,9 @@ refused_module "no module at all" "imgd-bad-driver"
 refused "a file that is not there" "no such driver: $dir/nowhere/$so" \
     imgd pull -q --driver="$dir/nowhere/$so" "$image"
 
+# It is to die of it, whatever else would like to tell of that.
+wait_for_engine
+ASAN_OPTIONS=$ASAN_OPTIONS:handle_segv=0
 build crash CRASHES
 refused "one that crashes in probe" \
     "driver bad: crashes: Segmentation fault" \
