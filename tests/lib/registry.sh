@@ -51,8 +51,9 @@ registry_start() {
 }
 
 registry_push() {
-	skopeo --insecure-policy copy --quiet --dest-tls-verify=false \
-	    "oci:$1" "docker://127.0.0.1:$registry_port/$2" </dev/null
+	timeout 300 skopeo --insecure-policy copy --quiet \
+	    --dest-tls-verify=false "oci:$1" \
+	    "docker://127.0.0.1:$registry_port/$2" </dev/null
 }
 
 registry_stop() {

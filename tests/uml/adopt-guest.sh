@@ -8,9 +8,7 @@ image=$2
 shift 2
 . "$srcdir/tests/lib/cli.sh"
 DM_DISABLE_UDEV=1
-# Go's threads are in each other's way there.
-GOMAXPROCS=1
-export DM_DISABLE_UDEV GOMAXPROCS
+export DM_DISABLE_UDEV
 
 # ---- dockerd ----
 

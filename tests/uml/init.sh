@@ -4,7 +4,10 @@
 # shellcheck disable=SC2154
 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 HOME=/run
-export PATH HOME
+# Go's threads interrupt each other with signals; there that can go on for ever.
+GOMAXPROCS=1
+GODEBUG=asyncpreemptoff=1
+export PATH HOME GOMAXPROCS GODEBUG
 
 mount -t proc proc /proc
 mount -t sysfs sysfs /sys
