@@ -293,7 +293,6 @@ static int
 new_pull(struct job *job, struct pull **ret, struct imgd_error **err)
 {
 	struct origin *o = calloc(1, sizeof(*o));
-	char key[65] = "";
 	struct pull *p;
 	int r;
 
@@ -312,10 +311,9 @@ new_pull(struct job *job, struct pull **ret, struct imgd_error **err)
 	r = pull_new(job->engine, &commit_source, o, o->row.driver, &p, err);
 	if (r < 0)
 		return r;
-	r = str_random_key(key, err);
-	if (r >= 0 && (asprintf(&p->label, "commit %s", o->row.name) < 0 ||
-		asprintf(&p->pool_key, "commit %s", key) < 0))
-		r = imgd_error_set(err, ENOMEM, "out of memory");
+	r = asprintf(&p->label, "commit %s", o->row.name) < 0
+	    ? imgd_error_set(err, ENOMEM, "out of memory")
+	    : pull_stay_alone(p, err);
 	if (r < 0) {
 		pull_free(p);
 		return r;

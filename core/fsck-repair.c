@@ -29,20 +29,12 @@ static int
 run(struct fsck *f, const struct fsck_row *row, struct pull *p,
     bool compares, char **ret_difference, struct imgd_error **err)
 {
-	char key[65];
 	int r;
 
 	memcpy(p->repair_key, row->key, sizeof(p->repair_key));
 	p->compares = compares;
 	p->only_compares = compares && !f->is_repairing;
-	/* Nobody else means just this. */
-	free(p->pool_key);
-	p->pool_key = NULL;
-	r = str_random_key(key, err);
-	if (r >= 0 && asprintf(&p->pool_key, "repair %s", key) < 0) {
-		p->pool_key = NULL;
-		r = imgd_error_set(err, ENOMEM, "out of memory");
-	}
+	r = pull_stay_alone(p, err);
 	if (r < 0) {
 		pull_free(p);
 		return r;

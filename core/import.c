@@ -136,7 +136,6 @@ static int
 new_pull(struct job *job, struct pull **ret, struct imgd_error **err)
 {
 	struct origin *o = calloc(1, sizeof(*o));
-	char key[65] = "";
 	struct pull *p;
 	int r;
 
@@ -153,10 +152,10 @@ new_pull(struct job *job, struct pull **ret, struct imgd_error **err)
 	    job_getenv(job, "driver"), &p, err);
 	if (r < 0)
 		return r;
-	r = str_random_key(key, err);
-	if (r >= 0 && ((p->label = strdup("import")) == NULL ||
-		asprintf(&p->pool_key, "import %s", key) < 0))
-		r = imgd_error_set(err, ENOMEM, "out of memory");
+	p->label = strdup("import");
+	r = p->label == NULL
+	    ? imgd_error_set(err, ENOMEM, "out of memory")
+	    : pull_stay_alone(p, err);
 	if (r < 0) {
 		pull_free(p);
 		return r;

@@ -354,7 +354,6 @@ new_pull(struct job *job, int fd, const struct listed *img, uint32_t index,
 {
 	const char *platform = job_getenv(job, "platform");
 	struct origin *o = calloc(1, sizeof(*o));
-	char key[65] = "";
 	struct pull *p;
 	int r;
 
@@ -375,12 +374,9 @@ new_pull(struct job *job, int fd, const struct listed *img, uint32_t index,
 		return r;
 	p->expected_id = o->id;
 	p->platform = o->platform;
-	/* Nobody else can mean this archive. */
-	r = str_random_key(key, err);
-	if (r >= 0 &&
-	    (asprintf(&p->label, "load %s", img->id) < 0 ||
-		asprintf(&p->pool_key, "load %s", key) < 0))
-		r = imgd_error_set(err, ENOMEM, "out of memory");
+	r = asprintf(&p->label, "load %s", img->id) < 0
+	    ? imgd_error_set(err, ENOMEM, "out of memory")
+	    : pull_stay_alone(p, err);
 	if (r < 0) {
 		pull_free(p);
 		return r;

@@ -476,6 +476,21 @@ pull_new(struct engine *e, const struct pull_source *source, void *ctx,
 }
 
 int
+pull_stay_alone(struct pull *p, struct imgd_error **err)
+{
+	char key[65];
+	int r = str_random_key(key, err);
+
+	if (r < 0)
+		return r;
+	free(p->pool_key);
+	p->pool_key = strdup(key);
+	return p->pool_key != NULL
+	    ? 0
+	    : imgd_error_set(err, ENOMEM, "out of memory");
+}
+
+int
 pull_add_name(struct pull *p, const char *repository, const char *tag,
     const char *digest, struct imgd_error **err)
 {

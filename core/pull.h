@@ -370,6 +370,9 @@ void pull_free(struct pull *p);
 int pull_add_name(struct pull *p, const char *repository, const char *tag,
     const char *digest, struct imgd_error **err);
 
+/* Give it a pool_key that no other pull has: nobody else means the same. */
+int pull_stay_alone(struct pull *p, struct imgd_error **err);
+
 /*
  * Run a pull, or join the one with the same pool_key that is in flight, and
  * watch it to its end.

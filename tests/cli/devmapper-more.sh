@@ -39,15 +39,6 @@ device_of() {
 	    "SELECT device FROM layers WHERE id = '$1'"
 }
 pool=$(sed -n 's/^\(imgd-.*-pool\)$/\1/p' /sys/block/dm-*/dm/name)
-says() { # EXIT-STATUS PATTERN ARGUMENT…
-	want=$1
-	pattern=$2
-	shift 2
-	imgd fsck "$@" >"$dir/said" 2>&1
-	is=$?
-	cat "$dir/said"
-	[ $is -eq "$want" ] && grep -Eq -- "$pattern" "$dir/said"
-}
 is_whole() {
 	imgd fsck --deep || return 1
 	imgd mount app:1 "$dir/mnt" >/dev/null || return 1
@@ -68,9 +59,9 @@ ok "as the pool does" test "$(imgd df --json |
 
 dmsetup message "$pool" 0 "delete $(device_of "$key")"
 result $? "a thin device is lost"
-ok "which fsck tells" says 1 \
+ok "which fsck tells" fsck_says 1 \
     "layer ${key%"${key#????????????}"}: its thin device [0-9]* is not in the pool"
-ok "and mends" says 0 "made again from.*repaired" --repair
+ok "and mends" fsck_says 0 "made again from.*repaired" --repair
 ok "so that the image is whole" is_whole
 
 # Somebody else writes to it.
@@ -80,7 +71,7 @@ dmsetup mknodes imgd-test-x
 mount /dev/mapper/imgd-test-x "$dir/mnt" && echo x >>"$dir/mnt/f1" &&
     umount "$dir/mnt" && dmsetup remove imgd-test-x
 result $? "a device is written to"
-ok "which fsck tells, too" says 1 "f1: is not what it was" --deep
+ok "which fsck tells, too" fsck_says 1 "f1: is not what it was" --deep
 ok "a pull mends it" imgd pull -q --driver=devmapper app:1
 ok "as well" is_whole
 kill $listener

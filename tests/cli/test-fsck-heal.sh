@@ -88,15 +88,6 @@ names() { # what fsck says of it
 	"a lost recipe") echo 'recipe .*: No such file' ;;
 	esac
 }
-says() { # EXIT-STATUS PATTERN ARGUMENT…
-	want=$1
-	pattern=$2
-	shift 2
-	imgd fsck "$@" >"$dir/said" 2>&1
-	is=$?
-	cat "$dir/said"
-	[ $is -eq "$want" ] && grep -Eq -- "$pattern" "$dir/said"
-}
 # No more and no less than the layer was fetched, or nothing.
 fetched() {
 	blobs >"$dir/blobs"
@@ -127,9 +118,9 @@ for driver in ${IMGD_TEST_DRIVERS:-overlay vfs}; do
 		find_layer "$driver"
 		hurt "$kind"
 		ok "$driver: $kind is found and named" \
-		    says 1 "layer ${key%"${key#????????????}"}: .*($(names "$kind"))" \
+		    fsck_says 1 "layer ${key%"${key#????????????}"}: .*($(names "$kind"))" \
 		    --deep
-		ok "$driver: $kind is mended" says 0 "$(names "$kind").*repaired" \
+		ok "$driver: $kind is mended" fsck_says 0 "$(names "$kind").*repaired" \
 		    --deep --repair
 		if echo "$kind" | grep -Eqx "$local_only"; then
 			ok "$driver: of what is there" fetched ""
@@ -156,8 +147,8 @@ for driver in ${IMGD_TEST_DRIVERS:-overlay vfs}; do
 
 	find_layer "$driver"
 	hurt "a flipped byte"
-	ok "$driver: a layer is known to be damaged" says 1 etc/data --deep
-	ok "$driver: which fsck remembers" says 1 etc/data
+	ok "$driver: a layer is known to be damaged" fsck_says 1 etc/data --deep
+	ok "$driver: which fsck remembers" fsck_says 1 etc/data
 	ok "$driver: a pull mends it" imgd pull --driver="$driver" app:1
 	ok "$driver: by fetching it alone" fetched "$wanted"
 	ok "$driver: that is all" is_whole "$driver"
@@ -169,7 +160,7 @@ for driver in ${IMGD_TEST_DRIVERS:-overlay vfs}; do
 	    { imgd umount "$dir/mnt"; imgd save --driver="$driver" app:1 \
 	    >/dev/null 2>&1; }
 	ok "$driver: but who fails to read it remembers" \
-	    says 1 "\"problem\":.*\"layer\":\"$key\"" --json
+	    fsck_says 1 "\"problem\":.*\"layer\":\"$key\"" --json
 	ok "$driver: so that the next one mends it" \
 	    imgd pull -q --driver="$driver" app:1
 	ok "$driver: as before" fetched "$wanted"
@@ -219,7 +210,7 @@ for driver in ${IMGD_TEST_DRIVERS:-overlay vfs}; do
 	imgd mount --driver="$driver" app:1 "$dir/mnt" >/dev/null
 	find_layer "$driver"
 	echo two >"$at/etc/one"
-	ok "$driver: mended while it is mounted" says 0 repaired --deep --repair
+	ok "$driver: mended while it is mounted" fsck_says 0 repaired --deep --repair
 	ok "$driver: the mount stays" test -s "$dir/mnt/etc/data"
 	ok "$driver: what it shows is kept for it" test -n \
 	    "$(sql "SELECT key FROM layers WHERE state = 'dying'")"
@@ -249,7 +240,7 @@ registry_push "$dir/oci:1" other/copy:1 || exit 99
 for from in "$dir/saved.tar" "$dir/docker.tar" "$dir/oci"; do
 	find_layer overlay
 	hurt "a flipped byte"
-	ok "from ${from##*/}" says 0 "made again from the archive.*repaired" \
+	ok "from ${from##*/}" fsck_says 0 "made again from the archive.*repaired" \
 	    --deep --repair --from "$from"
 	ok "nothing is fetched" fetched ""
 	ok "it is whole" is_whole overlay
@@ -257,20 +248,20 @@ done
 find_layer overlay
 hurt "a flipped byte"
 ok "from a repository that is named" \
-    says 0 "made again from 127.0.0.1:$registry_port/other/copy .repaired" \
+    fsck_says 0 "made again from 127.0.0.1:$registry_port/other/copy .repaired" \
     --deep --repair --from "127.0.0.1:$registry_port/other/copy"
 ok "the one layer" fetched "$wanted"
 find_layer overlay
 hurt "a flipped byte"
 ok "from a registry that is named" \
-    says 0 "made again from 127.0.0.1:$registry_port/.* .repaired" \
+    fsck_says 0 "made again from 127.0.0.1:$registry_port/.* .repaired" \
     --deep --repair --from "127.0.0.1:$registry_port"
 imgd migrate -q --keep --from overlay --to vfs app:1 >/dev/null
 : >"$dir/registry/log"
 find_layer overlay
 hurt "a flipped byte"
 ok "from another driver's copy before all else" \
-    says 0 "made again from its copy in vfs .repaired" --deep --repair
+    fsck_says 0 "made again from its copy in vfs .repaired" --deep --repair
 ok "which takes no network" fetched ""
 imgd rmi --driver vfs app:1 >/dev/null
 ok "an archive without the image is no help" sh -c "
@@ -283,7 +274,7 @@ ok "an archive without the image is no help" sh -c "
 	    '$dir/said'"
 registry_stop
 ok "nor is a registry that is away: nothing is made worse" \
-    says 1 "etc/data.*cannot be repaired" --deep --repair
+    fsck_says 1 "etc/data.*cannot be repaired" --deep --repair
 ok "the image is still there" imgd mount app:1 "$dir/mnt"
 ok "and readable" test -e "$dir/mnt/top"
 imgd umount "$dir/mnt"

@@ -14,6 +14,8 @@
 #     use_mirror PORT             plain names come from that registry
 #     sql TEXT                    run on the store's database
 #     wait_for COMMAND…           until it succeeds, a minute at most
+#     fsck_says STATUS PATTERN ARGUMENT…
+#                                 it ends so and says that
 #     cli_end                     the last line of each test
 #
 # $dir is the fresh directory, $root the store; $drivers are those to try, and
@@ -21,16 +23,16 @@
 # of storage options, are other drivers than vfs and overlay.
 
 . "$srcdir/tests/lib/registry.sh"
+. "$srcdir/tests/lib/tap.sh"
 . "$srcdir/tests/lib/wait.sh"
 
 program=$(find "$builddir/stage" -path '*/bin/imgd' | head -n 1)
 lib=$srcdir/tests/lib
-n_tests=0
-n_bad=0
 lying_pid=
 
 dir=$(mktemp -d "${TMPDIR:-/tmp}/imgd-test-XXXXXX") || exit 99
 root=$dir/root
+tap_said=$dir/out
 mkdir -m 700 "$root"
 drivers=${IMGD_TEST_DRIVERS:-vfs overlay}
 driver=${drivers##* }
@@ -63,6 +65,18 @@ job() {
 	"${program}-job-tool" "$root" "$dir/daemon.json" "$@" </dev/null
 }
 
+# fsck ends so, and says that.
+fsck_says() { # EXIT-STATUS PATTERN ARGUMENT…
+	fsck_wanted=$1
+	fsck_pattern=$2
+	shift 2
+	imgd fsck "$@" >"$dir/said" 2>&1
+	fsck_status=$?
+	cat "$dir/said"
+	[ $fsck_status -eq "$fsck_wanted" ] &&
+	    grep -Eq -- "$fsck_pattern" "$dir/said"
+}
+
 is_job() { # NAME
 	imgd jobs | grep -q "^[0-9]* *$1 "
 }
@@ -74,27 +88,6 @@ sql() {
 
 use_mirror() {
 	configure "\"registry-mirrors\": [ \"http://127.0.0.1:$1\" ]"
-}
-
-result() { # STATUS NAME
-	n_tests=$((n_tests + 1))
-	if [ "$1" -eq 0 ]; then
-		echo "ok $n_tests - $2"
-	else
-		n_bad=$((n_bad + 1))
-		echo "not ok $n_tests - $2"
-	fi
-}
-
-ok() {
-	ok_name=$1
-	shift
-	if "$@" >"$dir/out" 2>&1; then
-		result 0 "$ok_name"
-	else
-		result 1 "$ok_name"
-		sed 's/^/# /' "$dir/out"
-	fi
 }
 
 # Everything a failed verb must leave alone: files and their sizes, the names

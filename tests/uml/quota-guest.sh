@@ -2,21 +2,8 @@
 # In the guest: a filesystem with limits of projects, and overlay on it.
 fs=$1
 program=$2
-n=0
-bad=0
-
-ok() { # NAME COMMAND…
-	n=$((n + 1))
-	name=$1
-	shift
-	if "$@" >/run/said 2>&1; then
-		echo "ok $n - $name"
-	else
-		echo "not ok $n - $name"
-		sed 's/^/# /' /run/said
-		bad=1
-	fi
-}
+tap_said=/run/said
+. "$srcdir/tests/lib/tap.sh"
 
 rm -f /run/disk/$fs
 truncate -s 600M /run/disk/$fs
@@ -52,5 +39,5 @@ not_offered() {
 }
 ok "where limits are not enforced it offers none" not_offered
 umount /run/store
-echo "1..$n"
-exit $bad
+echo "1..$n_tests"
+[ $n_bad -eq 0 ]

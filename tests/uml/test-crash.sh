@@ -8,6 +8,7 @@
 # shellcheck disable=SC2154 # make check sets srcdir and builddir
 . "$srcdir/tests/uml/uml.sh"
 . "$srcdir/tests/lib/registry.sh"
+. "$srcdir/tests/lib/tap.sh"
 
 if reason=$(uml_missing); then
 	echo "1..0 # SKIP $reason"
@@ -30,18 +31,6 @@ program=$(find "$builddir/stage" -path '*/bin/imgd' | head -n 1)
 dir=$(mktemp -d "$builddir/crash-test-XXXXXX") || exit 99
 trap 'uml_power_cut; registry_stop; rm -rf "$dir"' EXIT
 trap 'exit 1' HUP INT TERM
-n=0
-n_bad=0
-
-result() { # STATUS NAME
-	n=$((n + 1))
-	if [ "$1" -eq 0 ]; then
-		echo "ok $n - $2"
-	else
-		n_bad=$((n_bad + 1))
-		echo "not ok $n - $2"
-	fi
-}
 
 # Four images that share layers, with all that a filesystem has, as a
 # registry's blobs; and the tree of each.
@@ -191,5 +180,5 @@ try overlay overlay ""
 try aufs aufs ""
 try btrfs btrfs ""
 try vfs vfs ""
-echo "1..$n"
+echo "1..$n_tests"
 [ $n_bad -eq 0 ]

@@ -2,8 +2,8 @@
 # In the guest: open exported filesystems through dm-verity.
 # shellcheck disable=SC2154 # the command line sets srcdir
 dir=$1
-n=0
-bad=0
+tap_said=/run/said
+. "$srcdir/tests/lib/tap.sh"
 # No udevd runs here.
 DM_DISABLE_UDEV=1
 export DM_DISABLE_UDEV
@@ -11,19 +11,6 @@ for m in dm_verity squashfs erofs; do
 	modprobe -q -d /run/m $m
 done
 mkdir -p /run/mnt
-
-ok() { # NAME COMMAND…
-	n=$((n + 1))
-	name=$1
-	shift
-	if "$@" >/run/said 2>&1; then
-		echo "ok $n - $name"
-	else
-		echo "not ok $n - $name"
-		sed 's/^/# /' /run/said
-		bad=1
-	fi
-}
 
 opened() { # FILE HASH OFFSET COMMAND…
 	data=$(losetup -rf --show "$1") && hashes=$(losetup -rf --show "$1") ||
@@ -62,6 +49,7 @@ while read -r format hash offset; do
 	ok "$format: one bit changed, and it cannot be read" \
 	    opened /run/changed "$hash" "$offset" unreadable
 done <"$dir/list"
-[ $n -eq 6 ] || bad=1
-echo "1..$n"
-exit $bad
+[ $n_tests -eq 6 ]
+result $? "all formats were there"
+echo "1..$n_tests"
+[ $n_bad -eq 0 ]
