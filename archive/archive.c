@@ -28,15 +28,24 @@ archived_image_done(struct archived_image *img)
 }
 
 void
-image_archive_free(struct image_archive *a)
+archive_forget(struct image_archive *a)
 {
 	size_t i;
 
-	if (a == NULL)
-		return;
 	for (i = 0; i < a->n_images; i++)
 		archived_image_done(&a->images[i]);
 	free(a->images);
+	a->images = NULL;
+	a->n_images = 0;
+	a->n_name_bytes = 0;
+}
+
+void
+image_archive_free(struct image_archive *a)
+{
+	if (a == NULL)
+		return;
+	archive_forget(a);
 	members_done(&a->members);
 	free(a);
 }
@@ -87,7 +96,8 @@ archive_has(const struct image_archive *a, const char *name)
 {
 	cleanup(member_file_done) struct member_file f = MEMBER_FILE_INIT;
 
-	return members_find(&a->members, name, &f, NULL) >= 0;
+	return members_find(&a->members, name, &f, NULL) >= 0 &&
+	    f.to_come == NULL;
 }
 
 int
@@ -144,6 +154,19 @@ recognise(struct image_archive *a, struct imgd_error **err)
 }
 
 int
+archive_list(struct image_archive *a, const struct platform *want,
+    struct imgd_error **err)
+{
+	int r = recognise(a, err);
+
+	if (r >= 0)
+		r = forms[a->form]->list(a, want, err);
+	if (r >= 0 && a->n_images == 0)
+		r = imgd_error_set(err, EINVAL, "there is no image in it");
+	return r;
+}
+
+int
 image_archive_open(int fd, const struct platform *want,
     struct image_archive **ret, struct imgd_error **err)
 {
@@ -155,11 +178,7 @@ image_archive_open(int fd, const struct platform *want,
 		return imgd_error_set(err, ENOMEM, "out of memory");
 	r = members_open(fd, &a->members, err);
 	if (r >= 0)
-		r = recognise(a, err);
-	if (r >= 0)
-		r = forms[a->form]->list(a, want, err);
-	if (r >= 0 && a->n_images == 0)
-		r = imgd_error_set(err, EINVAL, "there is no image in it");
+		r = archive_list(a, want, err);
 	if (r < 0)
 		return r;
 	*ret = take_ptr(&a);

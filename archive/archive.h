@@ -23,14 +23,9 @@
 
 /* ---- input that cannot be read in place ---- */
 
-/* Whether the archive has to be copied first: it is no file that can be
- * sought, or compressed.  Returns 1 or 0. */
-int image_archive_needs_copy(int fd, struct imgd_error **err);
-
-/* Copy what fd gives, decompressed, to the empty file out_fd, which then
- * stands at its beginning: at most max_bytes, else -ENOSPC. */
-int image_archive_copy(int fd, int out_fd, uint64_t max_bytes,
-    struct imgd_error **err);
+/* Whether the archive has to be read as a stream (archive/stream.h): it is no
+ * file that can be sought, or compressed.  Returns 1 or 0. */
+int image_archive_is_stream(int fd, struct imgd_error **err);
 
 /* Write what fd gives, decompressed, to sink; something has to come.
  * progress: told the bytes that were read. */

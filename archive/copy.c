@@ -7,7 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "archive/archive.h"
+#include "archive/archive-impl.h"
 #include "lib/fs-at.h"
 #include "lib/inflate.h"
 #include "lib/strbuf.h"
@@ -15,7 +15,7 @@
 #define BUFFER_BYTES (64u << 10)
 
 int
-image_archive_needs_copy(int fd, struct imgd_error **err)
+image_archive_is_stream(int fd, struct imgd_error **err)
 {
 	unsigned char head[INFLATE_HEAD_BYTES];
 	struct stat st;
@@ -36,29 +36,23 @@ image_archive_needs_copy(int fd, struct imgd_error **err)
 	return inflate_is_compressed(head, (size_t)n);
 }
 
-struct copy {
-	int fd;
-	uint64_t left;
-};
-
-static int
-copy_write(void *ctx, const void *data, uint64_t len, struct imgd_error **err)
+int
+archive_copy_write(struct archive_copy *c, const void *data, uint64_t len,
+    struct imgd_error **err)
 {
-	struct copy *c = ctx;
 	char buf[32];
 
-	if (len > c->left)
+	if (len > c->max_bytes - c->n_bytes)
 		return imgd_error_set(err, ENOSPC,
 		    "no space for the archive: only %s of the store's disk "
 		    "can be used for it",
-		    str_size(c->left, buf));
-	c->left -= len;
+		    str_size(c->max_bytes, buf));
+	c->n_bytes += len;
 	return fs_write_all(c->fd, data, (size_t)len, err);
 }
 
-/* All that fd gives, into z; progress may be NULL. */
-static int
-pass_all(int fd, struct inflate *z,
+int
+archive_pass_all(int fd, struct inflate *z,
     void (*progress)(void *ctx, uint64_t bytes), void *ctx,
     uint64_t *ret_bytes, struct imgd_error **err)
 {
@@ -87,24 +81,6 @@ pass_all(int fd, struct inflate *z,
 }
 
 int
-image_archive_copy(int fd, int out_fd, uint64_t max_bytes,
-    struct imgd_error **err)
-{
-	struct copy c = { out_fd, max_bytes };
-	struct imgd_sink sink = { sizeof(sink), &c, copy_write };
-	cleanup(inflate_freep) struct inflate *z = NULL;
-	uint64_t bytes;
-	int r;
-
-	r = inflate_new(&sink, &z, err);
-	if (r >= 0)
-		r = pass_all(fd, z, /* progress= */ NULL, NULL, &bytes, err);
-	if (r >= 0 && lseek(out_fd, 0, SEEK_SET) < 0)
-		r = imgd_error_set(err, errno, "%s", strerror(errno));
-	return r;
-}
-
-int
 image_archive_pass(int fd, struct imgd_sink *sink,
     void (*progress)(void *ctx, uint64_t bytes), void *ctx,
     uint64_t *ret_bytes, uint64_t *ret_tar_bytes, struct imgd_error **err)
@@ -114,7 +90,7 @@ image_archive_pass(int fd, struct imgd_sink *sink,
 
 	r = inflate_new(sink, &z, err);
 	if (r >= 0)
-		r = pass_all(fd, z, progress, ctx, ret_bytes, err);
+		r = archive_pass_all(fd, z, progress, ctx, ret_bytes, err);
 	if (r < 0)
 		return r;
 	*ret_tar_bytes = inflate_bytes(z);
@@ -124,7 +100,8 @@ image_archive_pass(int fd, struct imgd_sink *sink,
 }
 
 int
-found_layer_write(const struct found_layer *l, struct imgd_sink *sink,
+archive_layer_write(const struct found_layer *l, archive_read_fn *read,
+    void *read_ctx, struct imgd_sink *sink,
     void (*progress)(void *ctx, uint64_t bytes), void *ctx,
     uint64_t *ret_blob_bytes, uint64_t *ret_tar_bytes,
     struct imgd_error **err)
@@ -134,6 +111,7 @@ found_layer_write(const struct found_layer *l, struct imgd_sink *sink,
 	cleanup_free char *buf = malloc(BUFFER_BYTES);
 	char got[DIGEST_STR_SIZE] = "";
 	uint64_t pos = 0;
+	int64_t n = 1;
 	int r;
 
 	if (buf == NULL)
@@ -141,10 +119,8 @@ found_layer_write(const struct found_layer *l, struct imgd_sink *sink,
 	r = inflate_new(sink, &z, err);
 	if (r >= 0 && l->blob_digest[0] != '\0')
 		r = digest_new(&digest, err);
-	while (r >= 0 && pos < l->file.size) {
-		int64_t n = member_pread(&l->file, pos, buf, BUFFER_BYTES,
-		    err);
-
+	while (r >= 0 && n > 0) {
+		n = read(read_ctx, pos, buf, BUFFER_BYTES, err);
 		if (n < 0)
 			return (int)n;
 		pos += (uint64_t)n;
@@ -164,4 +140,23 @@ found_layer_write(const struct found_layer *l, struct imgd_sink *sink,
 	*ret_blob_bytes = pos;
 	*ret_tar_bytes = inflate_bytes(z);
 	return r;
+}
+
+static int64_t
+file_read(void *ctx, uint64_t pos, void *buf, size_t len,
+    struct imgd_error **err)
+{
+	return member_pread(ctx, pos, buf, len, err);
+}
+
+int
+found_layer_write(const struct found_layer *l, struct imgd_sink *sink,
+    void (*progress)(void *ctx, uint64_t bytes), void *ctx,
+    uint64_t *ret_blob_bytes, uint64_t *ret_tar_bytes,
+    struct imgd_error **err)
+{
+	struct member_file file = l->file;
+
+	return archive_layer_write(l, file_read, &file, sink, progress, ctx,
+	    ret_blob_bytes, ret_tar_bytes, err);
 }

@@ -177,7 +177,8 @@ find_layers(const struct image_archive *a, const struct manifest *m,
 		    digest_hex(m->layers[i].digest));
 		memcpy(l->blob_digest, m->layers[i].digest, DIGEST_STR_SIZE);
 		r = members_find(&a->members, path, &l->file, err);
-		if (r >= 0 && l->file.size != m->layers[i].size_bytes)
+		if (r >= 0 && l->file.to_come == NULL &&
+		    l->file.size != m->layers[i].size_bytes)
 			r = imgd_error_set(err, IMGD_E_DIGEST,
 			    "%s has %ju bytes, the manifest says %ju", path,
 			    (uintmax_t)l->file.size,

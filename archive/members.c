@@ -78,57 +78,50 @@ clean_name(const char *dir, const char *name, char **ret,
 
 /* ---- a tar ---- */
 
-struct reader {
+struct member_reader {
 	struct members *members;
+	struct member_source source;
 	struct archive *archive;
-	uint64_t start, pos, end; /* in the file */
+	int n_entries;
 	int result; /* why the callback failed; libarchive cannot carry it */
-	unsigned char buf[READ_BYTES];
+	struct imgd_error *why;
+	size_t buf_bytes;
+	unsigned char buf[];
 };
 
 static la_ssize_t
 read_callback(struct archive *a, void *ctx, const void **ret_buf)
 {
-	struct reader *r = ctx;
-	size_t want = r->end - r->pos < READ_BYTES ? (size_t)(r->end - r->pos)
-						   : READ_BYTES;
-	ssize_t n;
+	struct member_reader *r = ctx;
+	int64_t n = r->source.read(r->source.ctx, r->buf, r->buf_bytes,
+	    &r->why);
 
-	do
-		n = pread(r->members->fd, r->buf, want, (off_t)r->pos);
-	while (n < 0 && errno == EINTR);
 	if (n < 0) {
-		r->result = -errno;
-		archive_set_error(a, errno, "read failed");
+		r->result = (int)n;
+		archive_set_error(a, EIO, "read failed");
 		return -1;
 	}
 	*ret_buf = r->buf;
-	r->pos += (uint64_t)n;
 	return n;
 }
 
 static la_int64_t
 skip_callback(struct archive *a, void *ctx, la_int64_t len)
 {
-	struct reader *r = ctx;
+	const struct member_reader *r = ctx;
 
 	(void)a;
-	if (len < 0)
-		return 0;
-	if ((uint64_t)len > r->end - r->pos)
-		len = (la_int64_t)(r->end - r->pos);
-	r->pos += (uint64_t)len;
-	return len;
+	return len < 0 ? 0 : r->source.skip(r->source.ctx, len);
 }
 
 static int
-archive_fail(struct reader *r, struct imgd_error **err)
+archive_fail(struct member_reader *r, struct imgd_error **err)
 {
 	const char *text = archive_error_string(r->archive);
 
 	if (r->result < 0)
-		return imgd_error_set(err, -r->result, "read: %s",
-		    strerror(-r->result));
+		return imgd_error_set(err, -r->result, "%s",
+		    imgd_error_msg(r->why));
 	if (archive_errno(r->archive) == ENOMEM)
 		return imgd_error_set(err, ENOMEM, "out of memory");
 	return imgd_error_set(err, IMGD_E_FORMAT, "not a whole tar: %s",
@@ -173,10 +166,10 @@ take_link(struct member *to, const char *hard, const char *soft,
 }
 
 static int
-take_content(struct reader *r, struct member *to, struct archive_entry *entry,
-    struct imgd_error **err)
+take_content(struct member_reader *r, struct member *to,
+    struct archive_entry *entry, struct imgd_error **err)
 {
-	/* All that was read of the file so far is headers up to here. */
+	/* All that was read of the tar so far is headers up to here. */
 	int64_t at = archive_filter_bytes(r->archive, 0);
 	int64_t size = archive_entry_size(entry);
 
@@ -184,17 +177,18 @@ take_content(struct reader *r, struct member *to, struct archive_entry *entry,
 		return imgd_error_set(err, IMGD_E_FORMAT,
 		    "a sparse file in an image archive");
 	if (at < 0 || at % BLOCK != 0 || size < 0 ||
-	    (uint64_t)at > r->end - r->start ||
-	    (uint64_t)size > r->end - r->start - (uint64_t)at)
+	    (uint64_t)at > r->source.max_bytes ||
+	    (uint64_t)size > r->source.max_bytes - (uint64_t)at)
 		return imgd_error_set(err, IMGD_E_FORMAT,
 		    "the archive is cut short");
-	to->offset = r->start + (uint64_t)at;
+	to->offset = r->source.start + (uint64_t)at;
 	to->size = (uint64_t)size;
 	return 0;
 }
 
+/* Returns 1 if it is a member. */
 static int
-take_entry(struct reader *r, struct archive_entry *entry,
+take_entry(struct member_reader *r, struct archive_entry *entry,
     struct imgd_error **err)
 {
 	const char *name = archive_entry_pathname(entry);
@@ -228,7 +222,75 @@ take_entry(struct reader *r, struct archive_entry *entry,
 	}
 	return res < 0 ? imgd_error_prefix(err, "member \"%.200s\"",
 			     name != NULL ? name : "")
-		       : 0;
+		       : 1;
+}
+
+void
+member_reader_free(struct member_reader *r)
+{
+	if (r == NULL)
+		return;
+	(void)archive_read_free(r->archive);
+	imgd_error_free(r->why);
+	free(r);
+}
+
+int
+member_reader_new(const struct member_source *source, struct members *to,
+    struct member_reader **ret, struct imgd_error **err)
+{
+	cleanup(member_reader_freep) struct member_reader *r =
+	    calloc(1, sizeof(*r) + source->read_bytes);
+
+	if (r == NULL || (r->archive = archive_read_new()) == NULL)
+		return imgd_error_set(err, ENOMEM, "out of memory");
+	r->source = *source;
+	r->members = to;
+	r->buf_bytes = source->read_bytes;
+	if (archive_read_support_format_tar(r->archive) != ARCHIVE_OK ||
+	    archive_read_set_read_callback(r->archive, read_callback) !=
+		ARCHIVE_OK ||
+	    (source->skip != NULL &&
+		archive_read_set_skip_callback(r->archive, skip_callback) !=
+		    ARCHIVE_OK) ||
+	    archive_read_set_callback_data(r->archive, r) != ARCHIVE_OK ||
+	    archive_read_open1(r->archive) != ARCHIVE_OK)
+		return archive_fail(r, err);
+	*ret = take_ptr(&r);
+	return 0;
+}
+
+int
+member_reader_next(struct member_reader *r, struct member *ret,
+    struct imgd_error **err)
+{
+	struct archive_entry *entry;
+	int res;
+
+	for (;;) {
+		res = archive_read_next_header(r->archive, &entry);
+		if (res == ARCHIVE_EOF)
+			return 0;
+		if (res != ARCHIVE_OK && res != ARCHIVE_WARN)
+			return archive_fail(r, err);
+		if (++r->n_entries > LIMIT_ARCHIVE_MEMBERS)
+			return imgd_error_set(err, IMGD_E_LIMIT,
+			    "more than %d members", LIMIT_ARCHIVE_MEMBERS);
+		res = take_entry(r, entry, err);
+		if (res > 0)
+			*ret = r->members->items[r->members->n - 1];
+		if (res != 0)
+			return res;
+	}
+}
+
+int64_t
+member_reader_data(struct member_reader *r, void *buf, size_t len,
+    struct imgd_error **err)
+{
+	la_ssize_t n = archive_read_data(r->archive, buf, len);
+
+	return n < 0 ? archive_fail(r, err) : n;
 }
 
 static int
@@ -239,37 +301,19 @@ compare(const void *a, const void *b)
 	return strcmp(x->name, y->name);
 }
 
-static int
-read_tar(struct reader *r, struct imgd_error **err)
+void
+members_sort(struct members *m)
 {
-	struct members *m = r->members;
-	struct archive_entry *entry;
-	size_t i;
-	int res, n = 0;
-
-	if (archive_read_support_format_tar(r->archive) != ARCHIVE_OK ||
-	    archive_read_set_read_callback(r->archive, read_callback) !=
-		ARCHIVE_OK ||
-	    archive_read_set_skip_callback(r->archive, skip_callback) !=
-		ARCHIVE_OK ||
-	    archive_read_set_callback_data(r->archive, r) != ARCHIVE_OK ||
-	    archive_read_open1(r->archive) != ARCHIVE_OK)
-		return archive_fail(r, err);
-	for (;;) {
-		res = archive_read_next_header(r->archive, &entry);
-		if (res == ARCHIVE_EOF)
-			break;
-		if (res != ARCHIVE_OK && res != ARCHIVE_WARN)
-			return archive_fail(r, err);
-		if (++n > LIMIT_ARCHIVE_MEMBERS)
-			return imgd_error_set(err, IMGD_E_LIMIT,
-			    "more than %d members", LIMIT_ARCHIVE_MEMBERS);
-		res = take_entry(r, entry, err);
-		if (res < 0)
-			return res;
-	}
 	if (m->n > 1)
 		qsort(m->items, m->n, sizeof(*m->items), compare);
+}
+
+int
+members_check(struct members *m, struct imgd_error **err)
+{
+	size_t i;
+
+	members_sort(m);
 	/* Readers disagree on which of them counts. */
 	for (i = 1; i < m->n; i++)
 		if (strcmp(m->items[i - 1].name, m->items[i].name) == 0)
@@ -279,14 +323,69 @@ read_tar(struct reader *r, struct imgd_error **err)
 	return 0;
 }
 
+/* ---- one in a file ---- */
+
+struct place {
+	int fd;
+	uint64_t pos, end;
+};
+
+static int64_t
+place_read(void *ctx, void *buf, size_t len, struct imgd_error **err)
+{
+	struct place *p = ctx;
+	ssize_t n;
+
+	if (len > p->end - p->pos)
+		len = (size_t)(p->end - p->pos);
+	do
+		n = pread(p->fd, buf, len, (off_t)p->pos);
+	while (n < 0 && errno == EINTR);
+	if (n < 0)
+		return imgd_error_set(err, errno, "read: %s",
+		    strerror(errno));
+	p->pos += (uint64_t)n;
+	return n;
+}
+
+static int64_t
+place_skip(void *ctx, int64_t len)
+{
+	struct place *p = ctx;
+
+	if ((uint64_t)len > p->end - p->pos)
+		len = (int64_t)(p->end - p->pos);
+	p->pos += (uint64_t)len;
+	return len;
+}
+
+static int
+read_file(struct members *m, off_t start, off_t end, struct imgd_error **err)
+{
+	struct place place = { m->fd, (uint64_t)start, (uint64_t)end };
+	const struct member_source source = { .read = place_read,
+		.skip = place_skip, .ctx = &place,
+		.read_bytes = READ_BYTES, .start = (uint64_t)start,
+		.max_bytes = (uint64_t)(end - start) };
+	cleanup(member_reader_freep) struct member_reader *reader = NULL;
+	struct member member;
+	int r = member_reader_new(&source, m, &reader, err);
+
+	if (r < 0)
+		return r;
+	do
+		r = member_reader_next(reader, &member, err);
+	while (r > 0);
+	return r < 0 ? r : members_check(m, err);
+}
+
 int
 members_open(int fd, struct members *ret, struct imgd_error **err)
 {
 	struct members m = { .fd = fd };
-	cleanup_free struct reader *r = NULL;
 	struct stat st;
 	off_t start;
-	int res;
+	int r;
 
 	if (fstat(fd, &st) < 0)
 		return imgd_error_set(err, errno, "%s", strerror(errno));
@@ -296,23 +395,13 @@ members_open(int fd, struct members *ret, struct imgd_error **err)
 		return 0;
 	}
 	start = lseek(fd, 0, SEEK_CUR);
-	r = calloc(1, sizeof(*r));
-	if (r == NULL || start < 0 || start >= st.st_size)
-		return r == NULL
-		    ? imgd_error_set(err, ENOMEM, "out of memory")
-		    : imgd_error_set(err, IMGD_E_FORMAT,
-			  "the archive is empty");
-	r->members = &m;
-	r->start = r->pos = (uint64_t)start;
-	r->end = (uint64_t)st.st_size;
-	r->archive = archive_read_new();
-	if (r->archive == NULL)
-		return imgd_error_set(err, ENOMEM, "out of memory");
-	res = read_tar(r, err);
-	(void)archive_read_free(r->archive);
-	if (res < 0) {
+	if (start < 0 || start >= st.st_size)
+		return imgd_error_set(err, IMGD_E_FORMAT,
+		    "the archive is empty");
+	r = read_file(&m, start, st.st_size, err);
+	if (r < 0) {
 		members_done(&m);
-		return res;
+		return r;
 	}
 	*ret = m;
 	return 0;
@@ -325,9 +414,9 @@ lookup(const struct members *m, const char *name)
 {
 	struct member key = { .name = (char *)(uintptr_t)name };
 
-	return m->n > 0
-	    ? bsearch(&key, m->items, m->n, sizeof(*m->items), compare)
-	    : NULL;
+	if (m->n == 0 || (m->is_partial && strcmp(name, m->coming) == 0))
+		return NULL;
+	return bsearch(&key, m->items, m->n, sizeof(*m->items), compare);
 }
 
 static int
@@ -343,8 +432,8 @@ find_in_dir(const struct members *m, const char *name,
 	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
 		return imgd_error_set(err, IMGD_E_FORMAT,
 		    "%.200s: not a regular file", name);
-	*ret = (struct member_file) { take_fd(&fd), true, 0,
-		(uint64_t)st.st_size };
+	*ret = (struct member_file) { .fd = take_fd(&fd), .is_own = true,
+		.size = (uint64_t)st.st_size };
 	return 0;
 }
 
@@ -354,6 +443,7 @@ members_find(const struct members *m, const char *name,
 {
 	cleanup_free char *clean = NULL;
 	const struct member *found;
+	const char *want;
 	int r, n_links;
 
 	if (*name == '/')
@@ -365,18 +455,27 @@ members_find(const struct members *m, const char *name,
 		return imgd_error_prefix(err, "\"%.200s\"", name);
 	if (m->is_dir)
 		return find_in_dir(m, clean, ret, err);
-	found = lookup(m, clean);
+	want = clean;
+	found = lookup(m, want);
 	for (n_links = 0; found != NULL && found->link != NULL; n_links++) {
 		if (n_links == MAX_LINKS)
 			return imgd_error_set(err, IMGD_E_FORMAT,
 			    "\"%.200s\": too many links", name);
-		found = lookup(m, found->link);
+		want = found->link;
+		found = lookup(m, want);
+	}
+	if (found == NULL && m->is_partial) {
+		*ret = (struct member_file)MEMBER_FILE_INIT;
+		ret->to_come = strdup(want);
+		return ret->to_come != NULL
+		    ? 0
+		    : imgd_error_set(err, ENOMEM, "out of memory");
 	}
 	if (found == NULL)
 		return imgd_error_set(err, ENOENT,
 		    "\"%.200s\" is not in the archive", name);
-	*ret = (struct member_file) { m->fd, false, found->offset,
-		found->size };
+	*ret = (struct member_file) { .fd = m->fd, .offset = found->offset,
+		.size = found->size };
 	return 0;
 }
 
@@ -385,6 +484,7 @@ member_file_done(struct member_file *f)
 {
 	if (f->is_own)
 		close_fd(&f->fd);
+	free(f->to_come);
 	*f = (struct member_file)MEMBER_FILE_INIT;
 }
 
@@ -420,6 +520,9 @@ members_read(const struct members *m, const char *name, size_t max,
 
 	if (r < 0)
 		return r;
+	if (f.to_come != NULL)
+		return imgd_error_set(err, EAGAIN,
+		    "\"%.200s\" is still to come", name);
 	if (f.size > max)
 		return imgd_error_set(err, IMGD_E_LIMIT,
 		    "%.200s: longer than %zu bytes", name, max);

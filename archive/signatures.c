@@ -61,6 +61,16 @@ read_doc(struct search *q, const char *digest, size_t max, char **ret,
 	return layout_read_blob(q->archive, digest, max, ret, ret_len, err);
 }
 
+/* What is damaged, or not there, is no signature.  What is only not there yet
+ * is an error. */
+static int
+survive(int r, struct imgd_error *why, struct imgd_error **err)
+{
+	return r == -ENOMEM || r == -EAGAIN
+	    ? imgd_error_set(err, -r, "%s", imgd_error_msg(why))
+	    : 0;
+}
+
 /* Add the documents that lead from digest to the image.  Returns 1 if they do;
  * what is not there, or makes no sense, does not. */
 static int
@@ -76,10 +86,10 @@ lead(struct search *q, const char *digest, bool is_top,
 	r = read_doc(q, digest, LIMIT_MANIFEST_BYTES, &data, &len, &why);
 	if (r >= 0)
 		r = manifest_parse("", data, len, &m, &why);
-	if (r == -IMGD_E_LIMIT || r == -ENOMEM)
+	if (r == -IMGD_E_LIMIT)
 		return imgd_error_set(err, -r, "%s", imgd_error_msg(why));
 	if (r < 0)
-		return 0;
+		return survive(r, why, err);
 	if (m->kind == MANIFEST_IMAGE)
 		r = strcmp(m->config.digest, q->image_id) == 0;
 	for (i = 0; is_top && r == 0 && i < m->n_entries; i++)
@@ -99,15 +109,17 @@ take_signature(struct search *q, const struct signature_layer *l,
 	cleanup(signature_payload_done) struct signature_payload p = {
 		.reference = NULL
 	};
+	cleanup_error struct imgd_error *why = NULL;
 	cleanup_free char *payload = NULL;
 	size_t len;
 	int r;
 
-	/* What is damaged is no signature. */
-	if (read_doc(q, l->digest, LIMIT_SIGNATURE_PAYLOAD_BYTES, &payload,
-		&len, NULL) < 0 ||
-	    signature_payload_parse(payload, len, &p, NULL) < 0)
-		return 0;
+	r = read_doc(q, l->digest, LIMIT_SIGNATURE_PAYLOAD_BYTES, &payload,
+	    &len, &why);
+	if (r >= 0)
+		r = signature_payload_parse(payload, len, &p, &why);
+	if (r < 0)
+		return survive(r, why, err);
 	r = signed_docs_bind(q->docs, p.digest, q->image_id)
 	    ? 1
 	    : lead(q, p.digest, /* is_top= */ true, err);
@@ -121,18 +133,22 @@ take_entry(struct search *q, struct json_object *entry,
     struct imgd_error **err)
 {
 	cleanup(signature_layers_done) struct signature_layers l = { .n = 0 };
+	cleanup_error struct imgd_error *why = NULL;
 	cleanup_free char *data = NULL;
 	const char *digest = NULL;
 	size_t i, len;
-	int r = 0;
+	int r;
 
 	if (!is_of_signatures(entry) ||
 	    json_get_str(entry, "digest", &digest, NULL) < 0 ||
-	    digest == NULL || !digest_is_valid(digest) ||
-	    layout_read_blob(q->archive, digest, LIMIT_MANIFEST_BYTES, &data,
-		&len, NULL) < 0 ||
-	    signature_manifest_parse(data, len, &l, NULL) < 0)
+	    digest == NULL || !digest_is_valid(digest))
 		return 0;
+	r = layout_read_blob(q->archive, digest, LIMIT_MANIFEST_BYTES, &data,
+	    &len, &why);
+	if (r >= 0)
+		r = signature_manifest_parse(data, len, &l, &why);
+	if (r < 0)
+		return survive(r, why, err);
 	for (i = 0; r >= 0 && i < l.n; i++)
 		r = take_signature(q, &l.items[i], err);
 	return r;

@@ -27,12 +27,12 @@
 #include "lib/strbuf.h"
 #include "registry/reference.h"
 
-
 /* ---- the worker ---- */
 
 /* What a worker reads; a pull's ctx. */
 struct origin {
-	int fd;
+	int fd; /* -EBADF: a loader reads it as it comes */
+	int stream_sock, stream_pidfd;
 	uint32_t index;
 	char *platform; /* "": this machine's */
 	char id[DIGEST_STR_SIZE];
@@ -46,6 +46,8 @@ origin_free(void *ctx)
 	if (o == NULL)
 		return;
 	close_fd(&o->fd);
+	close_fd(&o->stream_sock);
+	worker_end(&o->stream_pidfd);
 	free(o->platform);
 	free(o);
 }
@@ -74,7 +76,7 @@ loader_start(struct engine *e, const struct loader_order *o, int *ret_sock,
 	message_put_u64(&m, o->max_bytes);
 	message_put_str(&m, o->platform);
 	message_put_fd(&m, o->fd);
-	if (o->mode == LOADER_LIST)
+	if (o->mode == LOADER_LIST || o->mode == LOADER_STREAM)
 		message_put_fd(&m, o->copy_fd);
 	return message_send(*ret_sock, &m, err);
 }
@@ -90,23 +92,88 @@ start_source(struct pull *p, struct imgd_error **err)
 	    &p->source_pidfd, err);
 }
 
-#define LOAD_SOURCE                              \
-	.name = "loader", .waiting = "Waiting",  \
-	.fetching = "Loading layer",             \
-	.fetched = "Loading layer", .done = "Loaded", \
-	.start = start_source, .ctx_free = origin_free
+/* The loader that listed the image goes on. */
+static int
+take_stream(struct pull *p, struct imgd_error **err)
+{
+	struct origin *o = p->ctx;
 
-/* Docker's own form, old or new. */
+	(void)err;
+	p->source_sock = take_fd(&o->stream_sock);
+	p->source_pidfd = take_fd(&o->stream_pidfd);
+	return 0;
+}
+
+/* Layers of other pulls may become ours yet. */
+static int
+skip_layers(struct pull *p, struct imgd_error **err)
+{
+	struct message m;
+	uint32_t n = 0;
+	size_t i;
+
+	for (i = 0; i < p->n_layers; i++)
+		n += p->layers[i].state == LAYER_PRESENT;
+	message_init(&m, LOADER_SKIP);
+	message_put_u32(&m, n);
+	for (i = 0; i < p->n_layers; i++)
+		if (p->layers[i].state == LAYER_PRESENT)
+			message_put_u32(&m, (uint32_t)i);
+	return message_send(p->source_sock, &m, err);
+}
+
+static int
+finish_stream(struct pull *p, struct imgd_error **err)
+{
+	cleanup(message_done) struct message m;
+	struct message ask;
+	int r;
+
+	message_init(&ask, LOADER_FINISH);
+	r = message_send(p->source_sock, &ask, err);
+	if (r < 0)
+		return r;
+	message_init(&m, 0);
+	r = pull_hear(p, &m, err);
+	if (r < 0)
+		return r;
+	return m.type == LOADER_FINISHED
+	    ? message_end(&m, err)
+	    : hear_unexpected(p->source->name, &m, err);
+}
+
+#define LOAD_SOURCE                                   \
+	.name = "loader", .waiting = "Waiting",       \
+	.fetching = "Loading layer",                  \
+	.fetched = "Loading layer", .done = "Loaded", \
+	.ctx_free = origin_free
+#define LOAD_FROM_FILE   .start = start_source
+#define LOAD_FROM_STREAM \
+	.start = take_stream, .planned = skip_layers, .finish = finish_stream
+
+/* Docker's own form: old ones come from files alone. */
 static const struct pull_source docker_source = {
 	LOAD_SOURCE,
+	LOAD_FROM_FILE,
 	.may_lack_manifest = true,
 	.may_be_legacy = true,
+	.gives_tars = true,
+};
+static const struct pull_source docker_stream = {
+	LOAD_SOURCE,
+	LOAD_FROM_STREAM,
+	.may_lack_manifest = true,
 	.gives_tars = true,
 };
 
 /* A layout: its manifest names the blobs, and the loader checks them. */
 static const struct pull_source layout_source = {
 	LOAD_SOURCE,
+	LOAD_FROM_FILE,
+};
+static const struct pull_source layout_stream = {
+	LOAD_SOURCE,
+	LOAD_FROM_STREAM,
 };
 
 /* ---- the list ---- */
@@ -122,8 +189,11 @@ struct listing {
 	struct listed *items;
 	size_t n;
 	size_t n_bytes; /* of names */
-	bool is_copied;
+	uint32_t where; /* LOADER_IN_* */
+	int sock, pidfd; /* of the loader that goes on with it; -EBADF */
 };
+
+#define LISTING_INIT { .sock = -EBADF, .pidfd = -EBADF }
 
 static void
 listing_done(struct listing *l)
@@ -136,6 +206,8 @@ listing_done(struct listing *l)
 		free(l->items[i].names);
 	}
 	free(l->items);
+	close_fd(&l->sock);
+	worker_end(&l->pidfd);
 }
 
 static int
@@ -224,7 +296,9 @@ take_message(struct listing *l, struct message *m, struct imgd_error **err)
 	case LOADER_NAME:
 		return take_name(l, m, err);
 	case LOADER_LISTED:
-		l->is_copied = message_get_u32(m) != 0;
+		l->where = message_get_u32(m);
+		if (l->where == LOADER_IN_STREAM && l->n != 1)
+			m->is_bad = true;
 		r = message_end(m, err);
 		return r < 0 ? r : 1;
 	default:
@@ -250,27 +324,33 @@ hear_list(struct job *job, int sock, struct listing *l,
 	return r < 0 ? r : 0;
 }
 
-/* List the images.  *fd becomes the copy, if one had to be made. */
+/* List the images.  *fd becomes the copy, if one had to be made, or is closed
+ * if the loader goes on with it. */
 static int
-list_images(struct job *job, int *fd, struct listing *l,
+list_images(struct job *job, uint32_t mode, int *fd, struct listing *l,
     struct imgd_error **err)
 {
-	struct loader_order order = { .mode = LOADER_LIST, .fd = *fd,
+	struct loader_order order = { .mode = mode, .fd = *fd,
 		.platform = job_getenv(job, "platform") };
 	cleanup_close int copy_fd = -EBADF;
-	int sock = -EBADF, pidfd = -EBADF, r;
+	int r;
 
 	r = store_open_scratch(job->engine->store, &copy_fd, err);
 	if (r >= 0)
 		r = store_room(job->engine->store, &order.max_bytes, err);
 	order.copy_fd = copy_fd;
 	if (r >= 0)
-		r = loader_start(job->engine, &order, &sock, &pidfd, err);
+		r = loader_start(job->engine, &order, &l->sock, &l->pidfd,
+		    err);
 	if (r >= 0)
-		r = hear_list(job, sock, l, err);
-	close_fd(&sock);
-	worker_end(&pidfd);
-	if (r >= 0 && l->is_copied) {
+		r = hear_list(job, l->sock, l, err);
+	if (r >= 0 && l->where == LOADER_IN_STREAM && mode == LOADER_STREAM) {
+		close_fd(fd);
+		return r;
+	}
+	close_fd(&l->sock);
+	worker_end(&l->pidfd);
+	if (r >= 0 && l->where == LOADER_IN_COPY) {
 		close_fd(fd);
 		*fd = take_fd(&copy_fd);
 	}
@@ -349,32 +429,52 @@ report(struct job *job, const struct listed *img, const char *id,
 }
 
 static int
-new_pull(struct job *job, int fd, const struct listed *img, uint32_t index,
-    const char *driver, struct pull **ret, struct imgd_error **err)
+new_origin(struct job *job, int fd, struct listing *l, uint32_t index,
+    struct origin **ret, struct imgd_error **err)
 {
 	const char *platform = job_getenv(job, "platform");
 	struct origin *o = calloc(1, sizeof(*o));
-	struct pull *p;
-	int r;
 
 	if (o == NULL)
 		return imgd_error_set(err, ENOMEM, "out of memory");
-	o->fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+	o->fd = fd < 0 ? -EBADF : fcntl(fd, F_DUPFD_CLOEXEC, 0);
+	o->stream_sock = o->stream_pidfd = -EBADF;
 	o->index = index;
-	memcpy(o->id, img->id, sizeof(o->id));
+	memcpy(o->id, l->items[index].id, sizeof(o->id));
 	o->platform = strdup(platform != NULL ? platform : "");
-	if (o->fd < 0 || o->platform == NULL) {
+	if ((fd >= 0 && o->fd < 0) || o->platform == NULL) {
 		origin_free(o);
 		return imgd_error_set(err, ENOMEM, "out of memory");
 	}
-	r = pull_new(job->engine,
-	    img->has_manifest ? &layout_source : &docker_source, o,
-	    driver, &p, err);
+	o->stream_sock = take_fd(&l->sock);
+	o->stream_pidfd = take_fd(&l->pidfd);
+	*ret = o;
+	return 0;
+}
+
+/* fd: -EBADF if the loader that listed the image goes on with it. */
+static int
+new_pull(struct job *job, int fd, struct listing *l, uint32_t index,
+    const char *driver, struct pull **ret, struct imgd_error **err)
+{
+	const bool has_manifest = l->items[index].has_manifest;
+	const struct pull_source *source = has_manifest ? &layout_source
+							: &docker_source;
+	struct origin *o = NULL;
+	struct pull *p;
+	int r;
+
+	r = new_origin(job, fd, l, index, &o, err);
+	if (r < 0)
+		return r;
+	if (fd < 0)
+		source = has_manifest ? &layout_stream : &docker_stream;
+	r = pull_new(job->engine, source, o, driver, &p, err);
 	if (r < 0)
 		return r;
 	p->expected_id = o->id;
 	p->platform = o->platform;
-	r = asprintf(&p->label, "load %s", img->id) < 0
+	r = asprintf(&p->label, "load %s", o->id) < 0
 	    ? imgd_error_set(err, ENOMEM, "out of memory")
 	    : pull_stay_alone(p, err);
 	if (r < 0) {
@@ -422,14 +522,15 @@ add_names(struct pull *p, const struct listed *img, struct imgd_error **err)
 }
 
 static int
-load_image(struct job *job, int fd, const struct listed *img, uint32_t index,
+load_image(struct job *job, int fd, struct listing *l, uint32_t index,
     struct imgd_error **err)
 {
+	const struct listed *img = &l->items[index];
 	char **former;
 	struct pull *p;
 	int r;
 
-	r = new_pull(job, fd, img, index, job_getenv(job, "driver"), &p, err);
+	r = new_pull(job, fd, l, index, job_getenv(job, "driver"), &p, err);
 	if (r < 0)
 		return r;
 	r = demand_signatures(p, img, err);
@@ -450,8 +551,7 @@ load_image(struct job *job, int fd, const struct listed *img, uint32_t index,
 }
 
 static int
-load_all(struct job *job, int fd, const struct listing *l,
-    struct imgd_error **err)
+load_all(struct job *job, int fd, struct listing *l, struct imgd_error **err)
 {
 	uint32_t i;
 	int r = 0;
@@ -463,7 +563,7 @@ load_all(struct job *job, int fd, const struct listing *l,
 		    ? reference_familiar(&img->names[0])
 		    : NULL;
 
-		r = load_image(job, fd, img, i, err);
+		r = load_image(job, fd, l, i, err);
 		if (r < 0)
 			(void)imgd_error_prefix(err, "%s",
 			    name != NULL	? name
@@ -491,7 +591,7 @@ take_archive(struct job *job, int *ret_fd, struct imgd_error **err)
 int
 job_load(struct job *job, struct imgd_error **err)
 {
-	cleanup(listing_done) struct listing l = { .n = 0 };
+	cleanup(listing_done) struct listing l = LISTING_INIT;
 	cleanup_close int fd = -EBADF;
 	struct driver *driver;
 	int r;
@@ -501,7 +601,7 @@ job_load(struct job *job, struct imgd_error **err)
 	if (r >= 0)
 		r = take_archive(job, &fd, err);
 	if (r >= 0)
-		r = list_images(job, &fd, &l, err);
+		r = list_images(job, LOADER_STREAM, &fd, &l, err);
 	return r < 0 ? r : load_all(job, fd, &l, err);
 }
 
@@ -532,9 +632,10 @@ load_archive_open(struct job *job, struct load_archive **ret,
 	if (a == NULL)
 		return imgd_error_set(err, ENOMEM, "out of memory");
 	a->fd = -EBADF;
+	a->listing = (struct listing)LISTING_INIT;
 	r = take_archive(job, &a->fd, err);
 	if (r >= 0)
-		r = list_images(job, &a->fd, &a->listing, err);
+		r = list_images(job, LOADER_LIST, &a->fd, &a->listing, err);
 	if (r < 0) {
 		load_archive_free(a);
 		return r;
@@ -551,8 +652,8 @@ pull_new_archive(struct job *job, struct load_archive *a, const char *image,
 
 	for (i = 0; i < a->listing.n; i++)
 		if (strcmp(a->listing.items[i].id, image) == 0)
-			return new_pull(job, a->fd, &a->listing.items[i], i,
-			    driver, ret, err);
+			return new_pull(job, a->fd, &a->listing, i, driver,
+			    ret, err);
 	return imgd_error_set(err, ENOENT,
 	    "the archive does not have image %.19s", image);
 }

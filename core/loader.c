@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "archive/archive.h"
+#include "archive/stream.h"
 #include "core/orders.h"
 #include "core/protocol.h"
 #include "core/puller-legacy.h"
@@ -31,6 +32,7 @@ struct loader {
 	struct platform want;
 	int archive_fd, copy_fd;
 	struct image_archive *archive;
+	struct archive_stream *stream; /* NULL: it is read in place */
 	struct found_image found;
 };
 
@@ -51,8 +53,20 @@ write_layer(void *ctx, uint32_t layer, struct order *o,
 	if (l->mode == LOADER_IMPORT)
 		return image_archive_pass(l->archive_fd, sink, progress, o,
 		    &ret->blob_bytes, &ret->tar_bytes, err);
+	if (l->stream != NULL)
+		return archive_stream_write(l->stream, layer, sink, progress,
+		    o, &ret->blob_bytes, &ret->tar_bytes, err);
 	return found_layer_write(&l->found.layers[layer], sink, progress, o,
 	    &ret->blob_bytes, &ret->tar_bytes, err);
+}
+
+static void
+ordered(void *ctx, uint32_t layer)
+{
+	const struct loader *l = ctx;
+
+	if (l->stream != NULL)
+		archive_stream_order(l->stream, layer);
 }
 
 /* ---- documents ---- */
@@ -66,10 +80,42 @@ tell(void *ctx, struct message *m, struct imgd_error **err)
 }
 
 static int
+take_skip(struct loader *l, struct message *m, struct imgd_error **err)
+{
+	uint32_t i, n = message_get_u32(m);
+
+	for (i = 0; i < n && !m->is_bad; i++) {
+		uint32_t layer = message_get_u32(m);
+
+		if (layer < l->found.n_layers)
+			archive_stream_skip(l->stream, layer);
+		else
+			m->is_bad = true;
+	}
+	return message_end(m, err);
+}
+
+static int
+finish(struct loader *l, struct message *m, struct imgd_error **err)
+{
+	struct message answer;
+	int r = message_end(m, err);
+
+	if (r >= 0)
+		r = archive_stream_finish(l->stream, err);
+	message_init(&answer, LOADER_FINISHED);
+	return r < 0 ? r : tell(l, &answer, err);
+}
+
+static int
 hear(void *ctx, struct message *m, struct imgd_error **err)
 {
 	struct loader *l = ctx;
 
+	if (m->type == LOADER_SKIP && l->stream != NULL)
+		return take_skip(l, m, err);
+	if (m->type == LOADER_FINISH && l->stream != NULL)
+		return finish(l, m, err);
 	if (m->type != PULLER_CONFIG_WANTED || l->found.legacy == NULL)
 		return imgd_error_set(err, IMGD_E_PROTOCOL,
 		    "unexpected message %u", (unsigned int)m->type);
@@ -78,6 +124,7 @@ hear(void *ctx, struct message *m, struct imgd_error **err)
 
 static const struct orders_ops ops = {
 	.write_layer = write_layer,
+	.ordered = ordered,
 	.hear = hear,
 };
 
@@ -173,6 +220,10 @@ send_image(struct loader *l, struct imgd_error **err)
 	if (r < 0)
 		return r;
 	l->orders.n_layers = f->n_layers;
+	if (l->stream != NULL)
+		r = archive_stream_take(l->stream, f, err);
+	if (r < 0)
+		return r;
 	if (f->legacy != NULL) {
 		r = puller_legacy_tell(f->legacy, tell, l, err);
 	} else {
@@ -250,7 +301,7 @@ list_image(struct loader *l, size_t i, struct imgd_error **err)
 }
 
 static int
-send_list(struct loader *l, bool is_copied, struct imgd_error **err)
+send_list(struct loader *l, uint32_t where, struct imgd_error **err)
 {
 	struct message m;
 	size_t i;
@@ -261,7 +312,7 @@ send_list(struct loader *l, bool is_copied, struct imgd_error **err)
 	if (r < 0)
 		return r;
 	message_init(&m, LOADER_LISTED);
-	message_put_u32(&m, is_copied);
+	message_put_u32(&m, where);
 	return tell(l, &m, err);
 }
 
@@ -283,7 +334,7 @@ take_start(struct loader *l, struct message *m, struct imgd_error **err)
 	platform = message_get_str(m);
 	l->has_want = *platform != '\0';
 	l->archive_fd = message_get_fd(m);
-	if (l->mode == LOADER_LIST)
+	if (l->mode == LOADER_LIST || l->mode == LOADER_STREAM)
 		l->copy_fd = message_get_fd(m);
 	if (l->orders.max_threads < 1 ||
 	    l->orders.max_threads > ORDERS_MAX_THREADS)
@@ -292,11 +343,33 @@ take_start(struct loader *l, struct message *m, struct imgd_error **err)
 	return r < 0 ? r : message_end(m, err);
 }
 
+/* Open the archive, wherever it can be read: ret_where is a LOADER_IN_*. */
+static int
+open_archive(struct loader *l, uint32_t *ret_where, struct imgd_error **err)
+{
+	const struct platform *want = l->has_want ? &l->want : NULL;
+	int r = 0;
+
+	*ret_where = LOADER_IN_PLACE;
+	if (l->mode != LOADER_PULL)
+		r = image_archive_is_stream(l->archive_fd, err);
+	if (r < 0)
+		return r;
+	if (r == 0)
+		return image_archive_open(l->archive_fd, want, &l->archive,
+		    err);
+	r = archive_stream_open(l->archive_fd, l->copy_fd, l->max_bytes,
+	    l->mode == LOADER_STREAM, want, &l->stream, &l->archive, err);
+	*ret_where = r > 0 ? LOADER_IN_STREAM : LOADER_IN_COPY;
+	return r;
+}
+
 static int
 serve(struct loader *l, struct imgd_error **err)
 {
 	cleanup(message_done) struct message m;
-	int r, is_copied = 0;
+	uint32_t where;
+	int r;
 
 	message_init(&m, 0);
 	r = message_recv(l->orders.teller.sock, PROTOCOL_MAX_BYTES, &m, err);
@@ -307,19 +380,12 @@ serve(struct loader *l, struct imgd_error **err)
 		r = send_root(l, err);
 		return r < 0 ? r : orders_serve(&l->orders, err);
 	}
-	if (r >= 0 && l->mode == LOADER_LIST)
-		r = is_copied = image_archive_needs_copy(l->archive_fd, err);
-	if (r > 0)
-		r = image_archive_copy(l->archive_fd, l->copy_fd,
-		    l->max_bytes, err);
 	if (r >= 0)
-		r = image_archive_open(is_copied > 0 ? l->copy_fd
-						     : l->archive_fd,
-		    l->has_want ? &l->want : NULL, &l->archive, err);
-	if (r < 0)
+		r = open_archive(l, &where, err);
+	if (r >= 0 && l->mode != LOADER_PULL)
+		r = send_list(l, where, err);
+	if (r < 0 || (l->mode != LOADER_PULL && where != LOADER_IN_STREAM))
 		return r;
-	if (l->mode == LOADER_LIST)
-		return send_list(l, is_copied > 0, err);
 	r = send_image(l, err);
 	return r < 0 ? r : orders_serve(&l->orders, err);
 }

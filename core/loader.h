@@ -11,7 +11,8 @@ struct loader_order {
 	uint32_t index;       /* LOADER_PULL: which of the images listed */
 	const char *platform; /* NULL or "": this machine's */
 	int fd;               /* the archive; borrowed */
-	int copy_fd;          /* LOADER_LIST: for a copy of it; borrowed */
+	int copy_fd;          /* LOADER_LIST, LOADER_STREAM: for a copy of it;
+			       * borrowed */
 	uint64_t max_bytes;   /* the most that such a copy may take */
 };
 

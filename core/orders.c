@@ -142,6 +142,8 @@ take_order(struct orders *all, struct message *m, struct imgd_error **err)
 	if (r >= 0 && o->layer >= all->n_layers)
 		r = imgd_error_set(err, IMGD_E_PROTOCOL,
 		    "there is no layer %u", (unsigned int)o->layer);
+	if (r >= 0 && all->ops->ordered != NULL)
+		all->ops->ordered(all->ctx, o->layer);
 	if (r >= 0)
 		r = start_thread(o, err);
 	if (r < 0) {

@@ -28,6 +28,9 @@ struct orders_ops {
 	int (*write_layer)(void *ctx, uint32_t layer, struct order *o,
 	    struct imgd_sink *sink, struct order_counts *ret,
 	    struct imgd_error **err);
+	/* The layer's order has come, the threads of those before it may still
+	 * run; NULL: nothing to do. */
+	void (*ordered)(void *ctx, uint32_t layer);
 	/* A message that is no order; NULL: there is none. */
 	int (*hear)(void *ctx, struct message *m, struct imgd_error **err);
 };

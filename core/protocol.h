@@ -196,22 +196,34 @@ enum {
 /* ---- engine and loader, which is a pull's source for one image ---- */
 enum {
 	/* engine, first: u32 LOADER_*, u32 layers at once, u32 index of the
-	 * image, u64 most bytes of a copy, str platform; fds: archive, and for
-	 * a list a scratch file */
+	 * image, u64 most bytes of a copy, str platform; fds: archive, and but
+	 * for LOADER_PULL a scratch file */
 	LOADER_START = 450,
 	/* loader: str id ("": an old image without), u32 whether it has a
 	 * manifest */
 	LOADER_IMAGE,
 	/* loader: str, a name of the image before, as it is written there */
 	LOADER_NAME,
-	/* loader: u32 whether the archive is in the scratch file now; the list
-	 * is complete */
-	LOADER_LISTED
+	/* loader: u32 LOADER_IN_*; the list is complete */
+	LOADER_LISTED,
+	/* engine, of a stream: u32 n, n u32 layers that nobody will ask for */
+	LOADER_SKIP,
+	/* engine, of a stream: all layers are there, is the rest sound? */
+	LOADER_FINISH,
+	/* loader: it is */
+	LOADER_FINISHED
 };
 #define LOADER_LIST 1u
 #define LOADER_PULL 2u
 /* The archive is a tar of a root filesystem: one layer, as a legacy image. */
 #define LOADER_IMPORT 3u
+/* As LOADER_LIST; but if the archive can be used as it comes the loader goes on
+ * as the source of its one image. */
+#define LOADER_STREAM 4u
+
+#define LOADER_IN_PLACE  0u
+#define LOADER_IN_COPY   1u /* the scratch file */
+#define LOADER_IN_STREAM 2u /* with this loader */
 
 /* ---- engine and maker ---- */
 enum {

@@ -274,12 +274,16 @@ run(struct pull *p, struct imgd_error **err)
 		r = check_trust(p, err);
 	if (r >= 0)
 		r = pull_plan(p, err);
+	if (r >= 0 && p->source->planned != NULL)
+		r = p->source->planned(p, err);
 	if (r >= 0 && !is_known(p))
 		r = pull_show_layers(p, err);
 	if (r >= 0)
 		r = pull_layers(p, err);
 	if (r >= 0 && p->legacy != NULL)
 		r = legacy_finish_image(p, err);
+	if (r >= 0 && p->source->finish != NULL)
+		r = p->source->finish(p, err);
 	if (r < 0)
 		return r;
 	has_news = is_news(p);

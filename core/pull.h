@@ -129,6 +129,11 @@ struct pull_source {
 	 * the source is asked.  *ret is malloc'ed. */
 	int (*make_config)(struct pull *p, char **ret,
 	    struct imgd_error **err);
+	/* It is known which layers are wanted; NULL: nothing to say. */
+	int (*planned)(struct pull *p, struct imgd_error **err);
+	/* All layers are there: whether the source has still to find fault;
+	 * NULL: it has not. */
+	int (*finish)(struct pull *p, struct imgd_error **err);
 	/* Start it: fill source_sock and, for a process, source_pidfd. */
 	int (*start)(struct pull *p, struct imgd_error **err);
 	/* Its socket is closed and its process killed: wait for the rest.

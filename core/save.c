@@ -352,18 +352,19 @@ write_all(struct job *job, struct archive_out *a, const struct save *s,
 		r = archive_out_dir(a, "blobs/", /* time= */ 0, err);
 	if (r >= 0)
 		r = archive_out_dir(a, "blobs/sha256/", /* time= */ 0, err);
-	for (i = 0; r >= 0 && i < s->n; i++) {
-		r = write_image(job, a, &s->images[i], &w, err);
-		if (r < 0)
-			(void)imgd_error_prefix(err, "%.19s",
-			    s->images[i].image.id);
-	}
+	/* What a reader has to know first comes first: signatures, too. */
 	for (i = 0; r >= 0 && i < s->n_blobs; i++) {
 		char name[SAVE_BLOB_NAME_SIZE];
 
 		r = archive_out_file(a,
 		    save_blob_name(s->blobs[i].digest, name),
 		    s->blobs[i].data, s->blobs[i].len, /* time= */ 0, err);
+	}
+	for (i = 0; r >= 0 && i < s->n; i++) {
+		r = write_image(job, a, &s->images[i], &w, err);
+		if (r < 0)
+			(void)imgd_error_prefix(err, "%.19s",
+			    s->images[i].image.id);
 	}
 	return r < 0 ? r : archive_out_finish(a, err);
 }

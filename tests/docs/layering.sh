@@ -40,7 +40,7 @@ for driver in drivers/*/; do
 	allow "${driver%/}" imgd/ lib/ "$driver"
 done
 allow core imgd/ lib/ registry/ tagstore/ adopt/adopt adopt/docker-pool.h \
-    archive/archive.h core/
+    archive/archive.h archive/stream.h core/
 allow server imgd/ lib/ core/ server/
 allow cli imgd/ lib/ registry/reference registry/manifest core/ server/client server/server.h cli/
 echo "1..$n"
