@@ -540,8 +540,8 @@ archive_stream_write(struct archive_stream *s, size_t layer,
 	return r;
 }
 
-int
-archive_stream_finish(struct archive_stream *s, struct imgd_error **err)
+static int
+read_rest(struct archive_stream *s, struct imgd_error **err)
 {
 	struct members *m = &s->archive->members;
 	int r;
@@ -559,5 +559,16 @@ archive_stream_finish(struct archive_stream *s, struct imgd_error **err)
 	    archive_has(s->archive, DOCKER_MANIFEST))
 		r = imgd_error_set(err, IMGD_E_FORMAT,
 		    DOCKER_MANIFEST " comes after the layers: such an archive can only be loaded from a file");
+	return r;
+}
+
+int
+archive_stream_finish(struct archive_stream *s, struct imgd_error **err)
+{
+	int r;
+
+	pthread_mutex_lock(&s->mutex);
+	r = read_rest(s, err);
+	pthread_mutex_unlock(&s->mutex);
 	return r;
 }
