@@ -13,6 +13,7 @@
 #include "core/role.h"
 #include "core/spawner.h"
 #include "lib/cleanup.h"
+#include "lib/digest.h"
 #include "lib/log.h"
 #include "lib/message.h"
 
@@ -20,6 +21,7 @@ static void
 child(role_main_fn *run, int sock, unsigned int what)
 {
 	cleanup_error struct imgd_error *err = NULL;
+	int r;
 
 	(void)close(WORKER_SOCKET_FD);
 	(void)signal(SIGCHLD, SIG_DFL);
@@ -27,7 +29,14 @@ child(role_main_fn *run, int sock, unsigned int what)
 		log_warn("worker: %s", imgd_error_msg(err));
 		_exit(1);
 	}
-	exit(run(sock, what));
+	r = run(sock, what);
+	/* Libraries' handlers would tidy up what the kernel does anyway; but
+	 * the leak check is one, too. */
+#ifdef WITH_SANITIZERS
+	exit(r);
+#else
+	_exit(r);
+#endif
 }
 
 static int
@@ -96,6 +105,7 @@ spawner_run(void)
 	cleanup_error struct imgd_error *err = NULL;
 	struct sigaction sa = { .sa_handler = SIG_DFL,
 		.sa_flags = SA_NOCLDWAIT };
+	char digest[DIGEST_STR_SIZE];
 	role_main_fn *run;
 	int r;
 
@@ -104,7 +114,10 @@ spawner_run(void)
 	if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0)
 		return 1;
 	role_leave_network();
-	r = role_load("unpacker", &run, &err);
+	/* What a library does once is done here, not in each child. */
+	r = digest_of("", 0, digest, &err);
+	if (r >= 0)
+		r = role_load("unpacker", &run, &err);
 	if (r >= 0)
 		r = serve(run, &err);
 	if (r < 0)
