@@ -110,7 +110,7 @@ def shape_big(layers, r):
 
 
 def shape_small(layers, r):
-    layers.add([("d%d/f%d" % (n % 300, n), words(r, r.randrange(100, 6000)))
+    layers.add([("d%d/f%d" % (n // 100, n), words(r, r.randrange(100, 6000)))
                 for n in range(30000)])
 
 

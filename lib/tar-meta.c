@@ -210,14 +210,14 @@ meta_apply(struct tar_tree *t, const struct tar_object *o,
 {
 	int r;
 
-	if (set_owner(o, meta->uid, meta->gid) < 0)
+	if (!o->has_owner && set_owner(o, meta->uid, meta->gid) < 0)
 		return fail_errno(err, "change owner");
 	if (clear && (r = clear_xattrs(o, err)) < 0)
 		return r;
 	r = set_xattrs(t, o, meta->entry, err);
 	if (r < 0)
 		return r;
-	if (set_mode(o, meta->mode) < 0)
+	if (!o->has_mode && set_mode(o, meta->mode) < 0)
 		return fail_errno(err, "change mode");
 	if (!S_ISDIR(o->type) && set_mtime(o, &meta->mtime) < 0)
 		return fail_errno(err, "set time");

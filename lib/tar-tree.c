@@ -494,6 +494,7 @@ find(struct tar_tree *t, const char *name, size_t len, bool create,
     struct tar_dir *dir, struct imgd_error **err)
 {
 	char path[LIMIT_PATH_BYTES + 1];
+	struct stat st;
 	int r, fd;
 
 	memcpy(path, name, len);
@@ -511,6 +512,10 @@ find(struct tar_tree *t, const char *name, size_t len, bool create,
 			return r;
 		}
 	}
+	if (fstat(dir->fd, &st) < 0)
+		return imgd_error_set(err, errno, "%s: %s", path,
+		    strerror(errno));
+	dir->gid = st.st_gid;
 	dir->holds = false;
 	dir->has_default_acl = fgetxattr(dir->fd, "system.posix_acl_default",
 	    NULL, 0) > 0;

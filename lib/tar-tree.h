@@ -32,6 +32,7 @@
 
 struct tar_dir {
 	int fd; /* owned; open for reading */
+	gid_t gid;
 	bool has_default_acl;
 	bool holds; /* TAG_HOLDS is set on it and all above */
 	size_t len;
@@ -212,6 +213,7 @@ struct tar_object {
 	int dir_fd;
 	const char *name;
 	mode_t type; /* S_IFMT part */
+	bool has_owner, has_mode; /* already what they should be */
 };
 
 /* Set everything but a directory's time, which the caller spools.

@@ -22,6 +22,10 @@
 
 struct tar_writer {
 	struct tar_tree *tree;
+	/* What a new file gets by itself. */
+	uid_t uid;
+	gid_t gid;
+	mode_t umask;
 
 	/* the current entry */
 	struct archive_entry *entry; /* borrowed */
@@ -36,6 +40,7 @@ struct tar_writer {
 
 	/* the regular file that waits for content */
 	int fd;        /* -EBADF: none */
+	bool has_owner, has_mode; /* from its making */
 	bool compares; /* a hard link's content is there already */
 	uint64_t size;
 	uint64_t end; /* of the content so far */
@@ -52,6 +57,10 @@ tar_writer_new(const struct tar_unpack *params, struct recipe_writer *recipe,
 	if (w == NULL)
 		return imgd_error_set(err, ENOMEM, "out of memory");
 	w->fd = -EBADF;
+	w->uid = geteuid();
+	w->gid = getegid();
+	w->umask = umask(077);
+	(void)umask(w->umask);
 	r = tree_new(params, recipe, &w->tree, err);
 	if (r < 0)
 		return r;
@@ -119,8 +128,18 @@ static int
 make_file(struct tar_writer *w, const void *how)
 {
 	(void)how;
+	/* Most files need neither chown nor chmod.  The group may also be the
+	 * directory's (S_ISGID, "grpid"); an ACL among the attributes changes
+	 * the mode. */
+	w->has_owner = w->meta.uid == w->uid && w->meta.gid == w->gid &&
+	    w->dir->gid == w->gid;
+	w->has_mode = (w->meta.mode & (S_ISUID | S_ISGID | S_ISVTX |
+			  w->umask)) == 0 &&
+	    !w->dir->has_default_acl &&
+	    archive_entry_xattr_count(w->entry) == 0;
 	w->fd = openat(w->dir->fd, w->base,
-	    O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+	    O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
+	    w->has_mode ? w->meta.mode : 0600);
 	return w->fd < 0 ? -1 : 0;
 }
 
@@ -494,6 +513,7 @@ begin_plnk(struct tar_writer *w, const char *base, struct imgd_error **err)
 		return t->plnk_fd;
 	if (unlinkat(t->plnk_fd, base, 0) < 0 && errno != ENOENT)
 		return fail_errno(err, base);
+	w->has_owner = w->has_mode = false;
 	w->fd = openat(t->plnk_fd, base,
 	    O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
 	if (w->fd < 0)
@@ -662,7 +682,8 @@ tar_writer_data(struct tar_writer *w, const void *data, size_t len,
 int
 tar_writer_end(struct tar_writer *w, struct imgd_error **err)
 {
-	const struct tar_object o = { .fd = w->fd, .type = S_IFREG };
+	const struct tar_object o = { .fd = w->fd, .type = S_IFREG,
+		.has_owner = w->has_owner, .has_mode = w->has_mode };
 	int r = 0;
 
 	if (w->fd < 0)

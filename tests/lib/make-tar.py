@@ -237,6 +237,11 @@ SINGLE = {
                           (X + b'trusted.overlay.opaque', b'y'),
                           (X + b'user.overlay.opaque', b'y'),
                           (X + b'security.selinux', b'l')])),
+    'set-gid': tar(
+        d(b'g', mode=0o2775, gid=50), f(b'g/ours', b'1'),
+        f(b'g/theirs', b'1', gid=50, mode=0o664), sym(b'g/l', b'ours'),
+        d(b'g/d'), f(b'g/d/f', b'1', mode=0o666),
+        f(b'wide', b'1', mode=0o777), f(b'none', b'1', mode=0)),
     'types': tar(
         d(b'sticky', mode=0o1777), f(b'suid', b'1', uid=9, mode=0o6755),
         entry(b'c', CHR, major=5, minor=1), entry(b'b', BLK, major=7, minor=9),
