@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "archive/archive.h"
+#include "core/confine.h"
 #include "core/orders.h"
 #include "core/protocol.h"
 #include "core/puller-legacy.h"
@@ -339,7 +340,8 @@ imgd_worker_main(int sock, unsigned int what)
 	(void)mallopt(M_TRIM_THRESHOLD, 128 << 10);
 	l.orders.ctx = &l;
 	orders_init(&l.orders, sock);
-	if (serve(&l, &err) < 0) {
+	if (confine_enter(CONFINE_LOADER, -1, &err) < 0 ||
+	    serve(&l, &err) < 0) {
 		message_init(&m, PULLER_FAILED);
 		message_put_error(&m, err);
 		(void)tell(&l, &m, NULL);

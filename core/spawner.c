@@ -19,15 +19,10 @@
 static void
 child(role_main_fn *run, int sock, unsigned int what)
 {
-	cleanup_error struct imgd_error *err = NULL;
-
 	(void)close(WORKER_SOCKET_FD);
 	(void)signal(SIGCHLD, SIG_DFL);
-	if (role_watch(WORKER_LIVENESS_FD, &err) < 0) {
-		log_warn("worker: %s", imgd_error_msg(err));
-		_exit(1);
-	}
-	exit(run(sock, what));
+	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+	_exit(run(sock, what));
 }
 
 static int
@@ -96,17 +91,20 @@ spawner_run(void)
 	cleanup_error struct imgd_error *err = NULL;
 	struct sigaction sa = { .sa_handler = SIG_DFL,
 		.sa_flags = SA_NOCLDWAIT };
-	role_main_fn *run;
+	role_main_fn *prepare, *run;
 	int r;
 
 	/* No zombies: whoever cares holds a pidfd. */
 	(void)sigaction(SIGCHLD, &sa, NULL);
 	if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0)
 		return 1;
-	role_leave_network();
-	r = role_load("unpacker", &run, &err);
+	r = role_load("unpacker", ROLE_PREPARE_SYMBOL, &prepare, &err);
 	if (r >= 0)
+		r = role_load("unpacker", ROLE_MAIN_SYMBOL, &run, &err);
+	if (r >= 0) {
+		(void)prepare(WORKER_SOCKET_FD, 0);
 		r = serve(run, &err);
+	}
 	if (r < 0)
 		log_warn("spawner: %s", imgd_error_msg(err));
 	return r < 0;
