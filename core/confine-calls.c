@@ -8,6 +8,7 @@
 #include "config.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/filter.h>
 #include <linux/fs.h>
 #include <linux/netlink.h>
@@ -15,6 +16,7 @@
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -138,10 +140,8 @@ add_if(scmp_filter_ctx ctx, int nr, unsigned int arg, uint64_t mask,
 static int
 add_fcntl(scmp_filter_ctx ctx)
 {
-	static const int allowed[] = { 0 /* F_DUPFD */, 1 /* F_GETFD */,
-		2 /* F_SETFD */, 3 /* F_GETFL */, 4 /* F_SETFL */,
-		1030 /* F_DUPFD_CLOEXEC */, 1031 /* F_SETPIPE_SZ */,
-		1032 /* F_GETPIPE_SZ */ };
+	static const int allowed[] = { F_DUPFD, F_DUPFD_CLOEXEC, F_GETFD,
+		F_GETFL, F_SETFD, F_SETFL };
 	static const char *const names[] = { "fcntl", "fcntl64" };
 	size_t i, k;
 	int r = 0;
@@ -214,8 +214,10 @@ add_network(scmp_filter_ctx ctx)
 		    SCMP_SYS(socket), 2, routes);
 	if (r == 0)
 		r = add_if(ctx, SCMP_SYS(socketpair), 0, UINT32_MAX, AF_UNIX);
-	if (r == 0) /* FIONBIO */
-		r = add_if(ctx, SCMP_SYS(ioctl), 1, UINT32_MAX, 0x5421);
+	if (r == 0)
+		r = add_if(ctx, SCMP_SYS(ioctl), 1, UINT32_MAX, FIONBIO);
+	if (r == 0)
+		r = add_if(ctx, SCMP_SYS(ioctl), 1, UINT32_MAX, FIONREAD);
 	return r;
 }
 

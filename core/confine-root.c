@@ -137,7 +137,7 @@ confine_root_fill(int root_fd)
 
 	for (i = 0; confine_shown[i] != NULL; i++)
 		if (bring_in(root_fd, confine_shown[i]) < 0)
-			confine_note(confine_shown[i], errno);
+			confine_note(confine_shown[i], strerror(errno));
 }
 
 int

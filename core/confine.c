@@ -150,13 +150,13 @@ static bool is_prepared; /* namespaces, and an empty root */
 static char missing[512];
 
 void
-confine_note(const char *part, int reason)
+confine_note(const char *part, const char *why)
 {
 	size_t len = strlen(missing);
 
-	log_debug("confine", "%s: %s", part, strerror(reason));
+	log_debug("confine", "%s: %s", part, why);
 	(void)snprintf(missing + len, sizeof(missing) - len, "%s%s (%s)",
-	    len > 0 ? "; " : "", part, strerror(reason));
+	    len > 0 ? "; " : "", part, why);
 }
 
 const char *
@@ -173,14 +173,14 @@ leave_namespaces(int namespaces)
 	static const struct {
 		int flag;
 		const char *name;
-	} all[] = { { CLONE_NEWNET, "no network" },
-		{ CLONE_NEWIPC, "no System V IPC" } };
+	} all[] = { { CLONE_NEWNET, "a network of its own" },
+		{ CLONE_NEWIPC, "System V IPC of its own" } };
 	size_t i;
 
 	for (i = 0; i < 2; i++)
 		if ((namespaces & all[i].flag) != 0 &&
 		    unshare(all[i].flag) < 0)
-			confine_note(all[i].name, errno);
+			confine_note(all[i].name, strerror(errno));
 }
 
 /* Whether there is a root of its own now. */
@@ -190,13 +190,13 @@ change_root(enum root root)
 	cleanup_close int fd = confine_root_new();
 
 	if (fd < 0) {
-		confine_note("a root of its own", errno);
+		confine_note("a root of its own", strerror(errno));
 		return false;
 	}
 	if (root == ROOT_RESOLVER)
 		confine_root_fill(fd);
 	if (confine_root_enter(fd) < 0) {
-		confine_note("a root of its own", errno);
+		confine_note("a root of its own", strerror(errno));
 		return false;
 	}
 	return true;
@@ -210,7 +210,7 @@ static void
 enter_given(int root_fd)
 {
 	if (fchdir(root_fd) < 0 || chroot(".") < 0)
-		confine_note("its directory as root", errno);
+		confine_note("its directory as root", strerror(errno));
 }
 
 static void
@@ -222,19 +222,19 @@ limit(int what, const char *name, rlim_t max)
 		max = now.rlim_max;
 	now = (struct rlimit) { max, max };
 	if (setrlimit(what, &now) < 0)
-		confine_note(name, errno);
+		confine_note(name, strerror(errno));
 }
 
 static void
 limit_all(const struct profile *p)
 {
-	limit(RLIMIT_CORE, "no core dumps", 0);
-	limit(RLIMIT_MSGQUEUE, "no message queues", 0);
-	limit(RLIMIT_AS, "limit of memory", p->memory_bytes);
-	limit(RLIMIT_NOFILE, "limit of files", p->n_files);
+	limit(RLIMIT_CORE, "a bar to core dumps", 0);
+	limit(RLIMIT_MSGQUEUE, "a bar to message queues", 0);
+	limit(RLIMIT_AS, "a limit of memory", p->memory_bytes);
+	limit(RLIMIT_NOFILE, "a limit of files", p->n_files);
 	/* It counts for a uid, of which a root has many processes. */
 	if (p->has_own_uid)
-		limit(RLIMIT_NPROC, "limit of threads", p->n_threads);
+		limit(RLIMIT_NPROC, "a limit of threads", p->n_threads);
 }
 
 /* ---- rights ---- */
@@ -283,12 +283,13 @@ change_ids(const struct own_ids *ids)
 	const gid_t gid = ids->gid;
 
 	if (uid == 0 || gid == 0) {
-		confine_note("a uid of its own", ENOENT);
+		confine_note("a uid of its own",
+		    "there is no other in the user namespace");
 		return;
 	}
 	(void)setgroups(0, NULL);
 	if (setresgid(gid, gid, gid) < 0 || setresuid(uid, uid, uid) < 0)
-		confine_note("a uid of its own", errno);
+		confine_note("a uid of its own", strerror(errno));
 }
 
 static int
@@ -328,17 +329,17 @@ static void
 drop_rights(const struct profile *p, const struct own_ids *ids)
 {
 	if (bound_caps(p->caps) < 0)
-		confine_note("a bound of capabilities", errno);
+		confine_note("a bound of capabilities", strerror(errno));
 	if (p->has_own_uid) {
 		(void)prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0);
 		change_ids(ids);
 	}
 	if (keep_caps(p->caps) < 0)
-		confine_note("few capabilities", errno);
+		confine_note("few capabilities", strerror(errno));
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
-		confine_note("no new privileges", errno);
+		confine_note("a bar to new privileges", strerror(errno));
 	if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
-		confine_note("no debugger", errno);
+		confine_note("a bar to debuggers", strerror(errno));
 }
 
 int
@@ -437,7 +438,7 @@ filter_calls(enum confine_role role)
 		return;
 	if (compile(role) < 0 ||
 	    confine_calls_enter(filters[role].data, filters[role].n) < 0)
-		confine_note("a list of system calls", errno);
+		confine_note("a list of system calls", strerror(errno));
 }
 
 void
@@ -479,7 +480,7 @@ confine_enter(enum confine_role role, int root_fd, struct imgd_error **err)
 		limit_all(p);
 		drop_rights(p, &ids);
 		if (confine_landlock(&p->files, rights_fd) < 0)
-			confine_note("landlock", errno);
+			confine_note("landlock", strerror(errno));
 	}
 	r = confine_watch(err);
 	if (r >= 0)

@@ -83,8 +83,8 @@ void confine_root_fill(int root_fd);
 /* Their paths, some of which a machine has; ends with NULL. */
 extern const char *confine_shown[];
 
-/* Note that a part was refused; reason: an errno. */
-void confine_note(const char *part, int reason);
+/* Note that a part was refused. */
+void confine_note(const char *part, const char *why);
 
 /* core/confine-landlock.c */
 struct confine_rights {
