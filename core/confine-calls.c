@@ -58,7 +58,7 @@ static const char *const basic_calls[] = { "_llseek", "brk", "clock_getres",
 
 static const char *const tree_read_calls[] = { "access", "faccessat",
 	"faccessat2", "fadvise64", "fadvise64_64", "fchdir", "fgetxattr",
-	"flistxattr", "flock", "fstatat64", "fstatfs", "fstatfs64", "getcwd",
+	"flistxattr", "fstatat64", "fstatfs", "fstatfs64", "getcwd",
 	"getdents", "getdents64", "getxattr", "lgetxattr", "listxattr",
 	"llistxattr", "lstat", "lstat64", "newfstatat", "open", "openat",
 	"openat2", "readlink", "readlinkat", "stat", "stat64", "statx",
@@ -99,13 +99,6 @@ static const char *const tool_denied[] = { "acct", "add_key", "bpf",
 	"request_key", "setdomainname", "sethostname", "setns",
 	"settimeofday", "socket", "socketcall", "swapoff", "swapon", "syslog",
 	"umount", "umount2", "unshare", "userfaultfd", "vhangup", NULL };
-
-#ifdef WITH_SANITIZERS
-/* What their runtime does beside. */
-static const char *const sanitizer_calls[] = { "getrlimit", "mlock",
-	"mprotect", "mmap", "mmap2", "personality", "prlimit64",
-	"readlink", "readlinkat", "sched_getaffinity", "ugetrlimit", NULL };
-#endif
 
 static int
 add_names(scmp_filter_ctx ctx, uint32_t action, const char *const *names)
@@ -154,6 +147,19 @@ add_fcntl(scmp_filter_ctx ctx)
 	return r;
 }
 
+#ifdef WITH_SANITIZERS
+/* What their runtime does beside, which makes code. */
+static int
+add_memory(scmp_filter_ctx ctx)
+{
+	static const char *const sanitizer_calls[] = { "getrlimit",
+		"mlock", "mmap", "mmap2", "mprotect", "personality",
+		"prlimit64", "readlink", "readlinkat", "sched_getaffinity",
+		"ugetrlimit", NULL };
+
+	return add_names(ctx, SCMP_ACT_ALLOW, sanitizer_calls);
+}
+#else
 /* No memory becomes code. */
 static int
 add_memory(scmp_filter_ctx ctx)
@@ -167,6 +173,7 @@ add_memory(scmp_filter_ctx ctx)
 		    PROT_EXEC, 0);
 	return r;
 }
+#endif
 
 #if defined(__s390__) || defined(__s390x__)
 #define CLONE_FLAGS 1u
@@ -240,13 +247,11 @@ add_allowed(scmp_filter_ctx ctx, unsigned int calls)
 			r = add_names(ctx, SCMP_ACT_ALLOW, groups[i].names);
 	if (r == 0)
 		r = add_fcntl(ctx);
-#ifdef WITH_SANITIZERS
-	if (r == 0)
-		r = add_names(ctx, SCMP_ACT_ALLOW, sanitizer_calls);
-#else
 	if (r == 0)
 		r = add_memory(ctx);
-#endif
+	/* Who may lock may also unlock what keeps a store for its engine. */
+	if (r == 0 && (calls & CALLS_LOCKS) != 0)
+		r = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(flock), 0);
 	if (r == 0 && (calls & CALLS_TREE_WRITE) != 0)
 		r = add_if(ctx, SCMP_SYS(ioctl), 1, UINT32_MAX, FICLONE);
 	if (r == 0 && (calls & CALLS_THREADS) != 0)

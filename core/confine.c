@@ -115,7 +115,8 @@ static const struct profile {
 		.root = ROOT_EMPTY,
 		.has_own_uid = true,
 		.caps = CAP(DAC_READ_SEARCH) | CAP(SYS_ADMIN),
-		.calls = CALLS_TREE_READ | CALLS_FILE_WRITE | CALLS_THREADS,
+		.calls = CALLS_TREE_READ | CALLS_FILE_WRITE | CALLS_THREADS |
+		    CALLS_LOCKS,
 		.memory_bytes = MIB(16384),
 		.n_files = 16384,
 		.n_threads = 512,

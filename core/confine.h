@@ -105,7 +105,8 @@ enum confine_calls {
 	CALLS_FILE_WRITE = 1 << 2, /* those that it was passed */
 	CALLS_THREADS = 1 << 3,
 	CALLS_NETWORK = 1 << 4,
-	CALLS_TOOL = 1 << 5 /* all but what changes the machine */
+	CALLS_LOCKS = 1 << 5,
+	CALLS_TOOL = 1 << 6 /* all but what changes the machine */
 };
 /* Compile a filter; *ret is malloc'ed, an array of struct sock_filter.
  * Returns -1 and errno. */

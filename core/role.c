@@ -74,6 +74,6 @@ role_run(const char *argv0)
 	log_set_areas(getenv("IMGD_DEBUG"));
 	(void)signal(SIGPIPE, SIG_IGN);
 	if (is_spawner)
-		return spawner_run();
+		_exit(spawner_run());
 	return run_worker(role->module);
 }

@@ -35,7 +35,13 @@ registry_start_curl(struct imgd_error **err)
 		  curl_easy_strerror(curl_ready));
 }
 
-/* Load a module that glibc would load when it comes to it. */
+/* Load what glibc would load when it comes to it. */
+static void
+load(const char *file)
+{
+	(void)dlopen(file, RTLD_NOW | RTLD_LOCAL);
+}
+
 static void
 load_service(const char *name)
 {
@@ -45,7 +51,7 @@ load_service(const char *name)
 	if (!isalpha((unsigned char)*name) || strchr(name, '/') != NULL)
 		return;
 	(void)snprintf(file, sizeof(file), "libnss_%s.so.2", name);
-	(void)dlopen(file, RTLD_NOW | RTLD_LOCAL);
+	load(file);
 }
 
 /* glibc's nsswitch.conf(5): "hosts: files dns". */
@@ -72,6 +78,7 @@ registry_prepare(struct imgd_error **err)
 	struct platform host;
 
 	load_services();
+	load("libgcc_s.so.1"); /* for threads that are cancelled */
 	platform_host(&host);
 	return registry_start_curl(err);
 }

@@ -69,9 +69,11 @@ refused "a name that nobody knows" "resolve|known" \
 pull_pid=$!
 is_confined() {
 	engine=$(engine_pid)
-	pid=$(pgrep -P "${engine:-0}")
-	[ -n "$pid" ] && [ "$(tr '\0' ' ' <"/proc/$pid/cmdline")" = \
-	    "imgd-puller " ] && grep -q '^Seccomp:.*2' "/proc/$pid/status"
+	for pid in $(pgrep -P "${engine:-0}"); do
+		[ "$(tr '\0' ' ' <"/proc/$pid/cmdline")" = "imgd-puller " ] &&
+		    grep -q '^Seccomp:.*2' "/proc/$pid/status" && return
+	done
+	return 1
 }
 ok "a puller that waits" wait_for is_confined
 status() {

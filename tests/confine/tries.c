@@ -313,7 +313,7 @@ host_name(void)
 static int
 quota(void)
 {
-	return (int)syscall(SYS_quotactl, 0x800001 << 8, NULL, 0, NULL);
+	return (int)syscall(SYS_quotactl, 0x80000100u, NULL, 0, NULL);
 }
 
 /* ---- memory ---- */

@@ -4,6 +4,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "lib/cleanup.h"
 #include "tests/confine/tries.h"
@@ -27,5 +28,5 @@ main(void)
 			n_refused += strchr(word, '=') != NULL;
 	}
 	(void)fprintf(stderr, " %u-things=EPERM\n", n_refused);
-	return 1;
+	_exit(1); /* a leak sanitizer would have the last line */
 }
