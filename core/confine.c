@@ -406,17 +406,11 @@ keep_report(void)
 {
 #ifdef WITH_SANITIZERS
 	static int report_fd = -EBADF;
-	const char *options = getenv("ASAN_OPTIONS");
-	const char *path = options != NULL ? strstr(options, "log_path=")
-					   : NULL;
-	cleanup_free char *name = NULL;
+	const char *path = __sanitizer_get_report_path();
 
-	if (path == NULL || report_fd >= 0 ||
-	    asprintf(&name, "%.*s.confined", (int)strcspn(path + 9, ":"),
-		path + 9) < 0)
+	if (path == NULL || *path == '\0' || report_fd >= 0)
 		return;
-	report_fd = open(name, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC,
-	    0600);
+	report_fd = open(path, O_WRONLY | O_APPEND | O_CLOEXEC);
 	if (report_fd >= 0)
 		__sanitizer_set_report_fd((void *)(intptr_t)report_fd);
 #endif

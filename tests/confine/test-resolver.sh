@@ -67,6 +67,7 @@ refused "a name that nobody knows" "resolve|known" \
 "$program" --root "$root" --config "$dir/daemon.json" pull -q \
     --retry forever 127.0.0.1:1/t/one:1 >/dev/null 2>&1 </dev/null &
 pull_pid=$!
+pid=
 is_confined() {
 	engine=$(engine_pid)
 	for pid in $(pgrep -P "${engine:-0}"); do
@@ -76,6 +77,7 @@ is_confined() {
 	return 1
 }
 ok "a puller that waits" wait_for is_confined
+[ -n "$pid" ] || exit 99
 status() {
 	sed -n "s/^$1:[[:space:]]*//p" "/proc/$pid/status"
 }
