@@ -173,7 +173,7 @@ serve(struct cli *cli, const struct wanted *w, struct imgd_error **err)
 		return r;
 	}
 	raise_limit();
-	(void)chdir("/");
+	(void)!chdir("/");
 	eo.ctx = server;
 	r = engine_run(&eo, err);
 	server_free(server);

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "adopt/adopt.h"
+#include "core/confine.h"
 #include "core/orders.h"
 #include "core/protocol.h"
 #include "core/role.h"
@@ -301,7 +302,8 @@ imgd_worker_main(int sock, unsigned int what)
 	a.orders.ctx = &a;
 	orders_init(&a.orders, sock);
 	(void)pthread_mutex_init(&a.mounter_mutex, NULL);
-	if (serve(&a, &err) < 0) {
+	if (confine_enter(CONFINE_ADOPTER, -1, &err) < 0 ||
+	    serve(&a, &err) < 0) {
 		message_init(&m, PULLER_FAILED);
 		message_put_error(&m, err);
 		(void)teller_send(&a.orders.teller, &m, NULL);

@@ -85,7 +85,7 @@ become_engine(const char *root, const struct config *config, int lock_fd,
 			(void)dup2(null_fd, STDERR_FILENO);
 		(void)close(null_fd);
 	}
-	(void)chdir("/");
+	(void)!chdir("/");
 	exit(engine_run(&o, &err) < 0);
 }
 

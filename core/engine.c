@@ -13,6 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "core/confinement.h"
 #include "core/containers.h"
 #include "core/door.h"
 #include "core/engine.h"
@@ -461,8 +462,10 @@ start(struct engine *e, struct imgd_error **err)
 		r = lock_describe(e->lock_fd, e->store->root, err);
 	if (r >= 0)
 		r = door_open(e, err);
-	if (r >= 0 && o->service != NULL)
+	if (r >= 0 && o->service != NULL) {
+		confinement_warn();
 		r = o->service->start(e, o->ctx, err);
+	}
 	return r;
 }
 

@@ -4,6 +4,7 @@
 #include <string.h>
 #include <sys/utsname.h>
 
+#include "core/confinement.h"
 #include "core/engine.h"
 #include "core/info.h"
 #include "core/job.h"
@@ -111,6 +112,18 @@ add_counts(struct store *s, struct json_object *o, struct imgd_error **err)
 	return r;
 }
 
+static void
+add_confinement(struct json_object *o)
+{
+	cleanup_error struct imgd_error *err = NULL;
+	cleanup_free char *text = NULL;
+
+	if (confinement_describe(&text, &err) < 0)
+		text = strdup(imgd_error_msg(err));
+	json_object_object_add(o, "Confinement",
+	    json_object_new_string(text != NULL ? text : "unknown"));
+}
+
 int
 info_gather(struct store *s, struct json_object **ret,
     struct imgd_error **err)
@@ -130,6 +143,7 @@ info_gather(struct store *s, struct json_object **ret,
 	    json_object_new_string(platform_format(&host, platform)));
 	json_object_object_add(o, "Kernel",
 	    json_object_new_string(uts.release));
+	add_confinement(o);
 	pthread_mutex_lock(&s->mutex);
 	if (s->default_driver != NULL)
 		json_object_object_add(o, "DefaultDriver",

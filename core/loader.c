@@ -15,6 +15,7 @@
 
 #include "archive/archive.h"
 #include "archive/stream.h"
+#include "core/confine.h"
 #include "core/orders.h"
 #include "core/protocol.h"
 #include "core/puller-legacy.h"
@@ -405,7 +406,8 @@ imgd_worker_main(int sock, unsigned int what)
 	(void)mallopt(M_TRIM_THRESHOLD, 128 << 10);
 	l.orders.ctx = &l;
 	orders_init(&l.orders, sock);
-	if (serve(&l, &err) < 0) {
+	if (confine_enter(CONFINE_LOADER, -1, &err) < 0 ||
+	    serve(&l, &err) < 0) {
 		message_init(&m, PULLER_FAILED);
 		message_put_error(&m, err);
 		(void)tell(&l, &m, NULL);

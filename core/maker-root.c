@@ -4,67 +4,40 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/capability.h>
-#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
-#include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "core/confine.h"
 #include "core/maker.h"
 #include "lib/cleanup.h"
 #include "lib/fs-at.h"
 #include "lib/program.h"
 
 #define TAIL_BYTES 512
-#define LAST_CAP   63
 
 /* ---- the root ---- */
 
 /* What programs are made of, as far as the machine has it. */
 static const char *const system_dirs[] = { "usr", "bin", "sbin", "lib",
 	"lib32", "lib64", "libx32", NULL };
-/* A mount point for a moment; nothing of theirs is needed. */
-static const char *const spare_dirs[] = { "/tmp", "/run", "/mnt", "/var",
-	NULL };
-
 static int
 fail(const char *what, struct imgd_error **err)
 {
 	return imgd_error_set(err, errno, "%s: %s", what, strerror(errno));
 }
 
-static int
-mount_base(struct imgd_error **err)
-{
-	size_t i;
-
-	for (i = 0; spare_dirs[i] != NULL; i++) {
-		if (mount("tmpfs", spare_dirs[i], "tmpfs",
-			MS_NOSUID | MS_NODEV, "mode=755,size=64m") < 0) {
-			if (errno == ENOENT || errno == ENOTDIR)
-				continue;
-			return fail("mount a root", err);
-		}
-		return chdir(spare_dirs[i]) < 0 ? fail(spare_dirs[i], err) : 0;
-	}
-	return imgd_error_set(err, ENOENT, "no directory to mount a root on");
-}
-
 /* The machine's directory of that name, or its link: a merged /usr has some. */
 static int
-bring_in(const char *name, struct imgd_error **err)
+bring_in(int root_fd, const char *name, struct imgd_error **err)
 {
-	struct mount_attr attr = { .attr_set = MOUNT_ATTR_RDONLY |
-		    MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV };
 	char path[32], target[256];
 	struct stat st;
 	ssize_t n;
@@ -77,80 +50,40 @@ bring_in(const char *name, struct imgd_error **err)
 		if (n < 0)
 			return fail(path, err);
 		target[n] = '\0';
-		return symlink(target, name) < 0 ? fail(name, err) : 0;
+		return symlinkat(target, root_fd, name) < 0 ? fail(name, err)
+							    : 0;
 	}
-	if (mkdir(name, 0755) < 0 ||
-	    mount(path, name, NULL, MS_BIND | MS_REC, NULL) < 0 ||
-	    mount_setattr(AT_FDCWD, name, AT_RECURSIVE, &attr, sizeof(attr)) <
-		0)
-		return fail(path, err);
-	return 0;
-}
-
-static int
-build_root(struct maker *mk, struct imgd_error **err)
-{
-	size_t i;
-	int r = mount_base(err);
-
-	for (i = 0; r >= 0 && system_dirs[i] != NULL; i++)
-		r = bring_in(system_dirs[i], err);
-	if (r < 0)
-		return r;
-	if (mkdir("tmp", 0755) < 0 || mkdir("proc", 0755) < 0 ||
-	    mkdir("tree", 0755) < 0 ||
-	    move_mount(mk->tree_fd, "", AT_FDCWD, "tree",
-		MOVE_MOUNT_F_EMPTY_PATH) < 0)
-		return fail("make a root", err);
-	return 0;
+	return confine_root_bind(root_fd, path, 0) < 0 ? fail(path, err) : 0;
 }
 
 int
 maker_root_enter(struct maker *mk, struct imgd_error **err)
 {
-	int r;
+	cleanup_close int root_fd = -EBADF;
+	size_t i;
+	int r = 0;
 
 	mk->null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
 	if (mk->null_fd < 0)
 		return fail("/dev/null", err);
-	if (unshare(CLONE_NEWNS) < 0 ||
-	    mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
-		return fail("mount namespace", err);
-	r = build_root(mk, err);
+	root_fd = confine_root_new();
+	if (root_fd < 0)
+		return fail("make a root", err);
+	for (i = 0; r >= 0 && system_dirs[i] != NULL; i++)
+		r = bring_in(root_fd, system_dirs[i], err);
 	if (r < 0)
 		return r;
-	/* The new root lies on the old one, until that is taken away. */
-	if (syscall(SYS_pivot_root, ".", ".") < 0 ||
-	    umount2(".", MNT_DETACH) < 0 || chdir("/") < 0)
-		return fail("change the root", err);
-	return 0;
+	if (mkdirat(root_fd, "tmp", 0755) < 0 ||
+	    mkdirat(root_fd, "proc", 0755) < 0 ||
+	    mkdirat(root_fd, "tree", 0755) < 0 ||
+	    move_mount(mk->tree_fd, "", root_fd, "tree",
+		MOVE_MOUNT_F_EMPTY_PATH) < 0)
+		return fail("make a root", err);
+	return confine_root_enter(root_fd) < 0 ? fail("change the root", err)
+					       : 0;
 }
 
 /* ---- programs ---- */
-
-static int
-drop_rights(void)
-{
-	struct __user_cap_header_struct header = {
-		.version = _LINUX_CAPABILITY_VERSION_3,
-	};
-	struct __user_cap_data_struct data[2] = { { 0 } };
-	const struct rlimit none = { 0, 0 };
-	int cap;
-
-	for (cap = 0; cap <= LAST_CAP; cap++)
-		if (cap != CAP_DAC_READ_SEARCH &&
-		    prctl(PR_CAPBSET_DROP, cap, 0, 0, 0) < 0 &&
-		    errno != EINVAL)
-			return -1;
-	data[0].effective = data[0].permitted = 1u << CAP_DAC_READ_SEARCH;
-	if (syscall(SYS_capset, &header, data) < 0 ||
-	    prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ||
-	    setrlimit(RLIMIT_CORE, &none) < 0 ||
-	    prctl(PR_SET_PDEATHSIG, SIGKILL) < 0)
-		return -1;
-	return 0;
-}
 
 /* Programs want a path; the file that the client gave may have none. */
 static int
@@ -163,7 +96,7 @@ mount_proc(void)
 int
 maker_drop_rights(struct imgd_error **err)
 {
-	return drop_rights() < 0 ? fail("drop rights", err) : 0;
+	return confine_tool() < 0 ? fail("drop rights", err) : 0;
 }
 
 static void
@@ -179,7 +112,7 @@ child(const struct maker *mk, const char *const *argv,
 	    dup2(out_fd, STDOUT_FILENO) < 0 ||
 	    dup2(out_fd, STDERR_FILENO) < 0 ||
 	    dup2(mk->out_fd, MAKER_OUT_FD) < 0 || mount_proc() < 0 ||
-	    drop_rights() < 0)
+	    confine_tool() < 0)
 		_exit(126);
 	(void)signal(SIGPIPE, SIG_DFL);
 	for (i = 0; dirs[i] != NULL; i++) {

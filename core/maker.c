@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "core/confine.h"
 #include "core/maker.h"
 #include "core/protocol.h"
 #include "core/role.h"
@@ -134,7 +135,8 @@ imgd_worker_main(int sock, unsigned int what)
 	struct message m;
 
 	(void)what;
-	if (serve(sock, &o, &err) >= 0)
+	if (confine_enter(CONFINE_MAKER, -1, &err) >= 0 &&
+	    serve(sock, &o, &err) >= 0)
 		return 0;
 	message_init(&m, WORKER_FAILED);
 	message_put_error(&m, err);

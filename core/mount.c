@@ -19,6 +19,8 @@
 #include "lib/fs-at.h"
 #include "lib/log.h"
 
+#define DIR_FLAGS (O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
+
 static int
 clone_mount(const char *path, uint64_t attrs, int *ret_fd,
     struct imgd_error **err)
@@ -47,21 +49,42 @@ tree_clone_mount(const char *path, int *ret_fd, struct imgd_error **err)
 	    ret_fd, err);
 }
 
-int
-tree_clone(const char *path, int *ret_fd, struct imgd_error **err)
+/* A descriptor on a copy of the mount; what a container may not have is the
+ * directory itself. */
+static int
+open_clone(const char *path, uint64_t attrs, int *ret_fd,
+    struct imgd_error **err)
 {
+	cleanup_error struct imgd_error *why = NULL;
 	cleanup_close int tree_fd = -EBADF;
-	int fd, r = tree_clone_mount(path, &tree_fd, err);
+	int fd, r = clone_mount(path, attrs, &tree_fd, &why);
 
-	if (r < 0)
-		return r;
+	if (r < 0 && r != -EPERM && r != -ENOSYS)
+		return imgd_error_set(err, -r, "%s", imgd_error_msg(why));
 	/* open_tree gives a path-only descriptor. */
-	fd = openat(tree_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	fd = r < 0 ? open(path, DIR_FLAGS) : openat(tree_fd, ".", DIR_FLAGS);
 	if (fd < 0)
 		return imgd_error_set(err, errno, "open %s: %s", path,
 		    strerror(errno));
 	*ret_fd = fd;
 	return 0;
+}
+
+int
+tree_clone(const char *path, int *ret_fd, struct imgd_error **err)
+{
+	return open_clone(path,
+	    MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV |
+		MOUNT_ATTR_NOEXEC,
+	    ret_fd, err);
+}
+
+int
+stage_clone(const char *path, int *ret_fd, struct imgd_error **err)
+{
+	return open_clone(path,
+	    MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC, ret_fd,
+	    err);
 }
 
 /* -1 if it cannot be had. */

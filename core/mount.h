@@ -27,9 +27,12 @@ int mount_undo(struct engine *e, const char *typed, struct imgd_error **err);
 /*
  * A read-only, nosuid, nodev, noexec copy of the mount at path that is
  * attached nowhere: a worker that holds it can neither write there nor climb
- * out through "..".
+ * out through "..".  Where there is no such copy, in a container without
+ * CAP_SYS_ADMIN, the directory itself.
  */
 int tree_clone(const char *path, int *ret_fd, struct imgd_error **err);
+/* The same, to be written to. */
+int stage_clone(const char *path, int *ret_fd, struct imgd_error **err);
 
 /* The same as a mount that can be attached somewhere; it cannot be read from
  * before that. */

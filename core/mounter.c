@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "adopt/docker-pool.h"
+#include "core/confine.h"
 #include "core/protocol.h"
 #include "core/role.h"
 #include "lib/cleanup.h"
@@ -105,7 +106,10 @@ imgd_worker_main(int sock, unsigned int what)
 	int r;
 
 	(void)what;
-	r = serve(&mt, &err);
+	/* It needs the machine: its devices, its mounts, udev's semaphores. */
+	r = confine_watch(&err);
+	if (r >= 0)
+		r = serve(&mt, &err);
 	/* An adopter that was killed is no failure of this one. */
 	if (r < 0 && r != -EPIPE && r != -ECONNRESET)
 		log_debug("worker", "mounter: %s", imgd_error_msg(err));

@@ -249,7 +249,7 @@ enum {
 	UNPACK_PARENT,
 	/* unpacker: str name, bytes value, fd; wants a trusted.* attribute */
 	UNPACK_SET_TRUSTED,
-	/* engine: the attribute is set */
+	/* engine: the attribute is set, or the attributes are the same */
 	UNPACK_TRUSTED_SET,
 	/* either: error, final */
 	WORKER_FAILED,
@@ -267,7 +267,10 @@ enum {
 	 * that they make */
 	PACK_CHANGES,
 	/* packer, after that: u64 tar bytes */
-	PACK_CHANGES_DONE
+	PACK_CHANGES_DONE,
+	/* unpacker: u32 whether there is a second, fds: wants the first to
+	 * have the trusted.* attributes of the second, or none */
+	UNPACK_MATCH_TRUSTED
 };
 
 #endif

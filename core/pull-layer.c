@@ -12,14 +12,12 @@
 #include "core/partials.h"
 #include "core/protocol.h"
 #include "core/pull.h"
+#include "core/trusted-xattrs.h"
 #include "lib/cleanup.h"
-#include "lib/fs-at.h"
 #include "lib/message.h"
-#include "lib/strbuf.h"
 
 #define PIPE_BYTES   (256 << 10)
 #define EXIT_WAIT_MS 10000
-#define OPAQUE_XATTR "trusted.overlay.opaque"
 
 static const char *
 parent_key(const struct pull *p, size_t index)
@@ -51,7 +49,7 @@ open_stage(struct pull *p, struct pull_layer *l, int *ret_fd,
 {
 	cleanup_free char *path = NULL;
 	struct stat st;
-	int fd, r;
+	int r;
 
 	if (driver_has_own_dir(p->driver)) {
 		r = driver_own_dir(p->driver, layer_made_key(l),
@@ -63,17 +61,14 @@ open_stage(struct pull *p, struct pull_layer *l, int *ret_fd,
 		if (r >= 0)
 			l->has_get = true;
 	}
+	if (r >= 0)
+		r = stage_clone(path, ret_fd, err);
 	if (r < 0)
 		return r;
-	fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	if (fd < 0 || fstat(fd, &st) < 0) {
-		int e = errno;
-
-		cleanup_closep(&fd);
-		return imgd_error_set(err, e, "%s: %s", path, strerror(e));
-	}
+	if (fstat(*ret_fd, &st) < 0)
+		return imgd_error_set(err, errno, "%s: %s", path,
+		    strerror(errno));
 	l->stage_dev = st.st_dev;
-	*ret_fd = fd;
 	return 0;
 }
 
@@ -187,35 +182,17 @@ take_need_parent(struct pull *p, size_t index, struct message *m,
 	return message_end(m, err);
 }
 
-/*
- * Set a trusted.* attribute for the unpacker, which may lack the right.  The
- * descriptor must be open on something in the layer's own filesystem, and
- * overlayfs's marks are ours: only "opaque" on a directory may be asked for.
- */
+/* Trusted attributes are set for the unpacker, which lacks the right. */
 static int
-take_set_trusted(struct pull_layer *l, struct message *m,
-    struct imgd_error **err)
+take_trusted(struct pull_layer *l, struct message *m, struct imgd_error **err)
 {
-	const char *name = message_get_str(m);
-	size_t len;
-	const void *value = message_get_bytes(m, &len);
-	cleanup_close int fd = message_get_fd(m);
 	struct message out;
-	struct stat st;
-	int r;
+	int r = m->type == UNPACK_SET_TRUSTED
+	    ? trusted_set(m, l->stage_dev, err)
+	    : trusted_match(m, l->stage_dev, err);
 
-	r = message_end(m, err);
 	if (r < 0)
 		return r;
-	if (fstat(fd, &st) < 0 || st.st_dev != l->stage_dev ||
-	    !str_starts(name, "trusted.") || len > LIMIT_XATTRS_BYTES ||
-	    (str_starts(name, "trusted.overlay.") &&
-		(strcmp(name, OPAQUE_XATTR) != 0 || !S_ISDIR(st.st_mode))))
-		return imgd_error_set(err, IMGD_E_PROTOCOL,
-		    "unpacker: refused to set %s", name);
-	if (fs_set_trusted(fd, name, value, len) < 0)
-		return imgd_error_set(err, errno, "set %s: %s", name,
-		    strerror(errno));
 	message_init(&out, UNPACK_TRUSTED_SET);
 	return message_send(l->sock, &out, err);
 }
@@ -272,7 +249,8 @@ layer_hear(struct pull *p, size_t index, struct imgd_error **err)
 	case UNPACK_NEED_PARENT:
 		return take_need_parent(p, index, &m, err);
 	case UNPACK_SET_TRUSTED:
-		return take_set_trusted(l, &m, err);
+	case UNPACK_MATCH_TRUSTED:
+		return take_trusted(l, &m, err);
 	case UNPACK_DONE:
 		return take_unpacked(l, &m, err);
 	default:

@@ -16,6 +16,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "core/confine.h"
 #include "core/layer-order.h"
 #include "core/protocol.h"
 #include "core/puller-legacy.h"
@@ -548,6 +549,7 @@ imgd_worker_main(int sock, unsigned int what)
 {
 	cleanup_error struct imgd_error *err = NULL;
 	struct puller p = { .session = NULL };
+	const char *ca_paths[2];
 	struct message m;
 
 	(void)what;
@@ -559,7 +561,13 @@ imgd_worker_main(int sock, unsigned int what)
 	p.fetches.run = run_fetch;
 	p.fetches.ctx = &p;
 	work_queue_init(&p.fetches);
-	if (serve(&p, &err) < 0) {
+	registry_ca_paths(ca_paths);
+	/* A bundle may be in the directory. */
+	confine_show(ca_paths[1]);
+	confine_show(ca_paths[0]);
+	if (registry_prepare(&err) < 0 ||
+	    confine_enter(CONFINE_PULLER, -1, &err) < 0 ||
+	    serve(&p, &err) < 0) {
 		message_init(&m, PULLER_FAILED);
 		message_put_error(&m, err);
 		(void)tell(&p, &m, NULL);

@@ -2,9 +2,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
-#include <pthread.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,55 +16,15 @@
 #include "lib/log.h"
 
 int
-role_load(const char *name, role_main_fn **ret, struct imgd_error **err)
+role_load(const char *name, const char *function, role_main_fn **ret,
+    struct imgd_error **err)
 {
 	void *symbol;
-	int r = module_symbol(name, ROLE_MAIN_SYMBOL, &symbol, err);
+	int r = module_symbol(name, function, &symbol, err);
 
 	if (r >= 0)
 		memcpy(ret, &symbol, sizeof(*ret));
 	return r;
-}
-
-/* The liveness pipe ends with the engine, however that ended. */
-static void *
-watch(void *arg)
-{
-	struct pollfd p = { .fd = (int)(intptr_t)arg };
-
-	for (;;) {
-		if (poll(&p, 1, -1) > 0 && p.revents != 0)
-			_exit(1);
-	}
-	return NULL;
-}
-
-int
-role_watch(int liveness_fd, struct imgd_error **err)
-{
-	pthread_attr_t attr;
-	pthread_t thread;
-	int e;
-
-	if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0)
-		return imgd_error_set(err, errno, "PR_SET_PDEATHSIG: %s",
-		    strerror(errno));
-	(void)pthread_attr_init(&attr);
-	(void)pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-	(void)pthread_attr_setstacksize(&attr, 64 << 10);
-	e = pthread_create(&thread, &attr, watch,
-	    (void *)(intptr_t)liveness_fd);
-	(void)pthread_attr_destroy(&attr);
-	if (e != 0)
-		return imgd_error_set(err, e, "thread: %s", strerror(e));
-	return 0;
-}
-
-void
-role_leave_network(void)
-{
-	if (unshare(CLONE_NEWNET | CLONE_NEWIPC) < 0)
-		log_debug("worker", "network namespace: %s", strerror(errno));
 }
 
 static int
@@ -76,26 +33,27 @@ run_worker(const char *name)
 	cleanup_error struct imgd_error *err = NULL;
 	role_main_fn *run;
 
-	if (role_watch(WORKER_LIVENESS_FD, &err) < 0 ||
-	    role_load(name, &run, &err) < 0) {
+	/* Once more when it has confined itself, which undoes this. */
+	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (role_load(name, ROLE_MAIN_SYMBOL, &run, &err) < 0) {
 		log_warn("%s: %s", name, imgd_error_msg(err));
 		return 1;
 	}
-	return run(WORKER_SOCKET_FD, 0);
+	/* What would be done at an ordinary end needs the old root. */
+	_exit(run(WORKER_SOCKET_FD, 0));
 }
 
 /* The roles that are exec'd, but for the spawner. */
 static const struct role {
 	const char *argv0, *module;
-	bool needs_host; /* its network, or its semaphores */
 } roles[] = {
-	{ ROLE_PULLER, "puller", true },
-	{ ROLE_ADOPTER, "adopter", false },
-	{ ROLE_LOADER, "loader", false },
-	{ ROLE_MAKER, "maker", false },
-	/* udev would not find the mounter's semaphores in a namespace. */
-	{ ROLE_MOUNTER, "mounter", true },
-	{ NULL, NULL, false },
+	{ ROLE_PULLER, "puller" },
+	{ ROLE_ADOPTER, "adopter" },
+	{ ROLE_LOADER, "loader" },
+	{ ROLE_MAKER, "maker" },
+	{ ROLE_MOUNTER, "mounter" },
+	{ ROLE_PROBER, "prober" },
+	{ NULL, NULL },
 };
 
 int
@@ -116,9 +74,6 @@ role_run(const char *argv0)
 	log_set_areas(getenv("IMGD_DEBUG"));
 	(void)signal(SIGPIPE, SIG_IGN);
 	if (is_spawner)
-		return spawner_run();
-	/* Before there are threads that would stay behind. */
-	if (!role->needs_host)
-		role_leave_network();
+		_exit(spawner_run());
 	return run_worker(role->module);
 }

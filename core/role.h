@@ -15,12 +15,18 @@
 #define ROLE_MOUNTER "imgd-mounter"
 #define ROLE_LOADER  "imgd-loader"
 #define ROLE_MAKER   "imgd-maker"
+#define ROLE_PROBER  "imgd-prober"
 
-/* The exported symbol of a worker module: serves sock until its work is done;
- * returns the process's exit status. */
+/* The exported symbol of a worker module: confines the process and serves sock
+ * until its work is done; returns the process's exit status. */
 #define ROLE_MAIN_SYMBOL "imgd_worker_main"
 typedef int role_main_fn(int sock, unsigned int what);
 IMGD_EXPORT int imgd_worker_main(int sock, unsigned int what);
+
+/* Of the spawner's module: called once before its children begin with
+ * imgd_worker_main.  Its arguments mean nothing; returns 0. */
+#define ROLE_PREPARE_SYMBOL "imgd_worker_prepare"
+IMGD_EXPORT int imgd_worker_prepare(int sock, unsigned int what);
 
 /*
  * Run as worker if argv[0] names a role.
@@ -28,17 +34,8 @@ IMGD_EXPORT int imgd_worker_main(int sock, unsigned int what);
  */
 int role_run(const char *argv0);
 
-/* Load the entry point of workers/imgd-NAME.so. */
-int role_load(const char *name, role_main_fn **ret, struct imgd_error **err);
-
-/*
- * A worker's duties at its start: die with its parent's thread, and with the
- * engine, which holds the other end of liveness_fd.
- */
-int role_watch(int liveness_fd, struct imgd_error **err);
-
-/* What needs no network has none from here on; where namespaces are refused,
- * it only lacks this fence. */
-void role_leave_network(void);
+/* Load a function, one of the ROLE_*_SYMBOL, of workers/imgd-NAME.so. */
+int role_load(const char *name, const char *function, role_main_fn **ret,
+    struct imgd_error **err);
 
 #endif

@@ -13,30 +13,16 @@
 #include "core/role.h"
 #include "core/spawner.h"
 #include "lib/cleanup.h"
-#include "lib/digest.h"
 #include "lib/log.h"
 #include "lib/message.h"
 
 static void
 child(role_main_fn *run, int sock, unsigned int what)
 {
-	cleanup_error struct imgd_error *err = NULL;
-	int r;
-
 	(void)close(WORKER_SOCKET_FD);
 	(void)signal(SIGCHLD, SIG_DFL);
-	if (role_watch(WORKER_LIVENESS_FD, &err) < 0) {
-		log_warn("worker: %s", imgd_error_msg(err));
-		_exit(1);
-	}
-	r = run(sock, what);
-	/* Libraries' handlers would tidy up what the kernel does anyway; but
-	 * the leak check is one, too. */
-#ifdef WITH_SANITIZERS
-	exit(r);
-#else
-	_exit(r);
-#endif
+	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+	_exit(run(sock, what));
 }
 
 static int
@@ -105,21 +91,20 @@ spawner_run(void)
 	cleanup_error struct imgd_error *err = NULL;
 	struct sigaction sa = { .sa_handler = SIG_DFL,
 		.sa_flags = SA_NOCLDWAIT };
-	char digest[DIGEST_STR_SIZE];
-	role_main_fn *run;
+	role_main_fn *prepare, *run;
 	int r;
 
 	/* No zombies: whoever cares holds a pidfd. */
 	(void)sigaction(SIGCHLD, &sa, NULL);
 	if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0)
 		return 1;
-	role_leave_network();
-	/* What a library does once is done here, not in each child. */
-	r = digest_of("", 0, digest, &err);
+	r = role_load("unpacker", ROLE_PREPARE_SYMBOL, &prepare, &err);
 	if (r >= 0)
-		r = role_load("unpacker", &run, &err);
-	if (r >= 0)
+		r = role_load("unpacker", ROLE_MAIN_SYMBOL, &run, &err);
+	if (r >= 0) {
+		(void)prepare(WORKER_SOCKET_FD, 0);
 		r = serve(run, &err);
+	}
 	if (r < 0)
 		log_warn("spawner: %s", imgd_error_msg(err));
 	return r < 0;

@@ -9,9 +9,11 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "core/confine.h"
 #include "core/protocol.h"
 #include "core/role.h"
 #include "lib/cleanup.h"
+#include "lib/digest.h"
 #include "lib/log.h"
 #include "lib/message.h"
 #include "lib/tar.h"
@@ -117,6 +119,24 @@ set_trusted(void *ctx, int fd, const char *name, const void *value, size_t len,
 }
 
 static int
+match_trusted(void *ctx, int fd, int from_fd, struct imgd_error **err)
+{
+	cleanup(message_done) struct message m;
+	struct worker *w = ctx;
+	int r;
+
+	message_init(&m, UNPACK_MATCH_TRUSTED);
+	message_put_u32(&m, from_fd >= 0);
+	message_put_fd(&m, fd);
+	if (from_fd >= 0)
+		message_put_fd(&m, from_fd);
+	r = message_send(w->sock, &m, err);
+	if (r >= 0)
+		r = answer(w, UNPACK_TRUSTED_SET, &m, err);
+	return r < 0 ? r : message_end(&m, err);
+}
+
+static int
 unpack(struct worker *w, struct message *start, struct imgd_error **err)
 {
 	struct imgd_source source = { sizeof(source), w, read_tar };
@@ -126,6 +146,7 @@ unpack(struct worker *w, struct message *start, struct imgd_error **err)
 		.source = &source,
 		.need_parent = need_parent,
 		.set_trusted = set_trusted,
+		.match_trusted = match_trusted,
 		.ctx = w,
 	};
 	struct tar_result result;
@@ -137,6 +158,8 @@ unpack(struct worker *w, struct message *start, struct imgd_error **err)
 	params.recipe_fd = message_get_fd(start);
 	params.spool_fd = message_get_fd(start);
 	r = message_end(start, err);
+	if (r >= 0)
+		r = confine_enter(CONFINE_UNPACKER, params.root_fd, err);
 	if (r >= 0)
 		r = tar_unpack(&params, &result, err);
 	if (r < 0)
@@ -162,6 +185,8 @@ pack(struct worker *w, struct message *start, struct imgd_error **err)
 	w->out_fd = message_get_fd(start);
 	r = message_end(start, err);
 	if (r >= 0)
+		r = confine_enter(CONFINE_PACKER, tree_fd, err);
+	if (r >= 0)
 		r = tar_pack(tree_fd, recipe_fd, &sink, diff_id, err);
 	if (r < 0)
 		return r;
@@ -180,6 +205,8 @@ pack_tree(struct worker *w, struct message *start, struct imgd_error **err)
 
 	w->out_fd = message_get_fd(start);
 	r = message_end(start, err);
+	if (r >= 0)
+		r = confine_enter(CONFINE_EXPORTER, tree_fd, err);
 	if (r >= 0)
 		r = tar_export(tree_fd, &sink, err);
 	if (r < 0)
@@ -201,6 +228,8 @@ pack_changes(struct worker *w, struct message *start, struct imgd_error **err)
 
 	w->out_fd = message_get_fd(start);
 	r = message_end(start, err);
+	if (r >= 0)
+		r = confine_enter(CONFINE_EXPORTER, tree_fd, err);
 	if (r >= 0)
 		r = tar_changes(tree_fd, list_fd, &sink, &bytes, err);
 	if (r < 0)
@@ -232,6 +261,22 @@ work(struct worker *w, unsigned int what, struct imgd_error **err)
 		return pack_changes(w, &m, err);
 	return imgd_error_set(err, IMGD_E_PROTOCOL, "unexpected message %u",
 	    (unsigned int)m.type);
+}
+
+int
+imgd_worker_prepare(int sock, unsigned int what)
+{
+	static const enum confine_role roles[] = { CONFINE_UNPACKER,
+		CONFINE_PACKER, CONFINE_EXPORTER, CONFINE_N };
+
+	char digest[DIGEST_STR_SIZE];
+
+	(void)sock;
+	(void)what;
+	/* What a library does once is done here, not in each child. */
+	(void)digest_of("", 0, digest, NULL);
+	confine_prepare(roles);
+	return 0;
 }
 
 int

@@ -249,8 +249,13 @@ fs_write_all(int fd, const void *data, size_t len, struct imgd_error **err)
 int
 fs_set_trusted(int fd, const char *name, const void *value, size_t len)
 {
+	char path[32];
+
 	if (fsetxattr(fd, name, value, len, 0) == 0)
 		return 0;
+	/* Of links and devices there are path-only descriptors. */
+	if (errno == EBADF)
+		return setxattr(fs_fd_path(fd, path), name, value, len, 0);
 	if (errno != EPERM || strcmp(name, "trusted.overlay.opaque") != 0)
 		return -1;
 	return fsetxattr(fd, "user.overlay.opaque", value, len, 0);

@@ -49,7 +49,7 @@ int fs_write_all(int fd, const void *data, size_t len,
     struct imgd_error **err);
 
 /*
- * fsetxattr for trusted.*.  In a user namespace, where that is out of reach,
+ * fsetxattr for trusted.*; fd may be path-only.  In a user namespace, where that is out of reach,
  * overlayfs's mark of an opaque directory is set as user.overlay.opaque, where
  * it looks for it when mounted with userxattr.
  * Returns -1 and errno on failure.

@@ -101,15 +101,54 @@ meta_set_trusted(struct tar_tree *t, int fd, const char *name,
 	return 0;
 }
 
+/* A descriptor of an object that must not be opened. */
+static int
+open_path(const struct tar_object *o)
+{
+	return openat(o->dir_fd, o->name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+}
+
+static int
+set_trusted(struct tar_tree *t, const struct tar_object *o, const char *name,
+    const void *value, size_t len, struct imgd_error **err)
+{
+	cleanup_close int path_fd = -EBADF;
+
+	if (o->fd >= 0)
+		return meta_set_trusted(t, o->fd, name, value, len, err);
+	path_fd = open_path(o);
+	if (path_fd < 0)
+		return fail_errno(err, o->name);
+	return meta_set_trusted(t, path_fd, name, value, len, err);
+}
+
+/* from: NULL: has none. */
+static int
+match_trusted(struct tar_tree *t, const struct tar_object *from,
+    const struct tar_object *to, struct imgd_error **err)
+{
+	cleanup_close int path_fd = -EBADF, from_path_fd = -EBADF;
+	int fd = to->fd, from_fd = from != NULL ? from->fd : -EBADF;
+
+	if (t->params->match_trusted == NULL)
+		return 0;
+	if (fd < 0)
+		fd = path_fd = open_path(to);
+	if (from != NULL && from_fd < 0)
+		from_fd = from_path_fd = open_path(from);
+	if (fd < 0 || (from != NULL && from_fd < 0))
+		return fail_errno(err, "trusted attributes");
+	return t->params->match_trusted(t->params->ctx, fd, from_fd, err);
+}
+
 static int
 set_one(struct tar_tree *t, const struct tar_object *o, const char *name,
     const void *value, size_t len, struct imgd_error **err)
 {
 	if (is_foreign(name))
 		return 0;
-	if (str_starts(name, "trusted.") && t->params->set_trusted != NULL &&
-	    o->fd >= 0)
-		return meta_set_trusted(t, o->fd, name, value, len, err);
+	if (str_starts(name, "trusted.") && t->params->set_trusted != NULL)
+		return set_trusted(t, o, name, value, len, err);
 	/* moby does so too: EPERM is for namespaces that are not ours to
 	 * write, and for user.* on links and devices. */
 	if (set_xattr(o, name, value, len) < 0 && errno != EPERM)
@@ -212,7 +251,9 @@ meta_apply(struct tar_tree *t, const struct tar_object *o,
 
 	if (!o->has_owner && set_owner(o, meta->uid, meta->gid) < 0)
 		return fail_errno(err, "change owner");
-	if (clear && (r = clear_xattrs(o, err)) < 0)
+	if (clear &&
+	    ((r = clear_xattrs(o, err)) < 0 ||
+		(r = match_trusted(t, NULL, o, err)) < 0))
 		return r;
 	r = set_xattrs(t, o, meta->entry, err);
 	if (r < 0)
@@ -359,7 +400,8 @@ meta_copy(struct tar_tree *t, const struct tar_object *from,
 	if (set_owner(to, ret_st->st_uid, ret_st->st_gid) < 0)
 		return fail_errno(err, "change owner");
 	if ((r = clear_xattrs(to, err)) < 0 ||
-	    (r = copy_xattrs(t, from, to, err)) < 0)
+	    (r = copy_xattrs(t, from, to, err)) < 0 ||
+	    (r = match_trusted(t, from, to, err)) < 0)
 		return r;
 	if (set_mode(to, ret_st->st_mode & 07777) < 0)
 		return fail_errno(err, "change mode");

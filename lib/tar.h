@@ -41,11 +41,19 @@ struct tar_unpack {
 	int (*need_parent)(void *ctx, int *ret_tree_fd,
 	    struct imgd_error **err);
 	/*
-	 * Set a trusted.* attribute (also the opaque mark) on fd, for which
-	 * the caller may lack the right.  NULL: it is set directly.
+	 * Set a trusted.* attribute (also the opaque mark) on fd, which may be
+	 * path-only, and for which the caller may lack the right.  NULL: it is
+	 * set directly.
 	 */
 	int (*set_trusted)(void *ctx, int fd, const char *name,
 	    const void *value, size_t len, struct imgd_error **err);
+	/*
+	 * Give fd the trusted.* attributes that from_fd has (-EBADF: none at
+	 * all) and no others, overlayfs's apart: the caller may not see them.
+	 * NULL: it may.
+	 */
+	int (*match_trusted)(void *ctx, int fd, int from_fd,
+	    struct imgd_error **err);
 	void *ctx;
 };
 

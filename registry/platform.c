@@ -7,6 +7,7 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -189,8 +190,10 @@ amd64_level(void)
 	return "";
 }
 
-void
-platform_host(struct platform *ret)
+static struct platform this_host;
+
+static void
+find_host(void)
 {
 	struct platform p = { .os = "linux" };
 	struct utsname u;
@@ -218,7 +221,16 @@ platform_host(struct platform *ret)
 		arm_variant(p.variant, sizeof(p.variant));
 	else if (strcmp(p.arch, "amd64") == 0)
 		set(p.variant, sizeof(p.variant), amd64_level());
-	*ret = p;
+	this_host = p;
+}
+
+void
+platform_host(struct platform *ret)
+{
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+	(void)pthread_once(&once, find_host);
+	*ret = this_host;
 }
 
 /* ---- parsing ---- */

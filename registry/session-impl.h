@@ -55,6 +55,9 @@ struct registry_ops {
 
 extern const struct registry_ops registry_v1_ops, registry_v2_ops;
 
+/* Start libcurl, once in a process; threads may not yet run. */
+int registry_start_curl(struct imgd_error **err);
+
 struct v1; /* registry/v1-impl.h */
 
 struct registry_session {

@@ -13,15 +13,6 @@
 
 #define CA_FILE_BYTES (1u << 20)
 
-static pthread_once_t curl_once = PTHREAD_ONCE_INIT;
-static CURLcode curl_ready;
-
-static void
-start_curl(void)
-{
-	curl_ready = curl_global_init(CURL_GLOBAL_DEFAULT);
-}
-
 static int
 no_memory(struct imgd_error **err)
 {
@@ -208,9 +199,9 @@ registry_session_new(const struct registry_params *params,
 	struct registry_session *s;
 	int r;
 
-	if (pthread_once(&curl_once, start_curl) != 0 ||
-	    curl_ready != CURLE_OK)
-		return imgd_error_set(err, EIO, "libcurl does not start");
+	r = registry_start_curl(err);
+	if (r < 0)
+		return r;
 	s = calloc(1, sizeof(*s));
 	if (s == NULL)
 		return no_memory(err);

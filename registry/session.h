@@ -92,6 +92,15 @@ struct registry_params {
 };
 
 /*
+ * Read all files of the machine that sessions take, but for those of
+ * certificates: a worker that calls this may then go where there are none.
+ * Without threads; not needed otherwise.
+ */
+int registry_prepare(struct imgd_error **err);
+/* The files of certificates: a bundle, and a directory; each may be NULL. */
+void registry_ca_paths(const char *ret[2]);
+
+/*
  * Make a session.  Nothing is sent yet.
  *
  * params: copied, with all it points to.

@@ -179,7 +179,7 @@ give_up(struct spool *s)
 {
 	log_warn("partial blob: %s, going on without", strerror(errno));
 	s->is_broken = true;
-	(void)ftruncate(s->to->fd, 0);
+	(void)!ftruncate(s->to->fd, 0);
 }
 
 int

@@ -5,8 +5,8 @@
 
 BUILD_PACKAGES="autoconf automake gcc libarchive-dev libbz2-dev libc6-dev
 libcurl4-openssl-dev libdevmapper-dev libext2fs-dev libgnutls28-dev libisal-dev
-libjson-c-dev liblzma-dev libmicrohttpd-dev libsqlite3-dev libssl-dev libtool
-libzstd-dev make pkg-config zlib1g-dev"
+libjson-c-dev liblzma-dev libmicrohttpd-dev libseccomp-dev libsqlite3-dev
+libssl-dev libtool libzstd-dev make pkg-config zlib1g-dev"
 
 # To serve an image to ourselves and look at it.
 DEMO_PACKAGES="ca-certificates curl docker-registry procps python3 skopeo
