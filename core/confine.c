@@ -406,11 +406,12 @@ keep_report(void)
 {
 #ifdef WITH_SANITIZERS
 	static int report_fd = -EBADF;
-	const char *path = __sanitizer_get_report_path();
+	const char *path = report_fd < 0 ? __sanitizer_get_report_path()
+					 : NULL;
 
-	if (path == NULL || *path == '\0' || report_fd >= 0)
-		return;
-	report_fd = open(path, O_WRONLY | O_APPEND | O_CLOEXEC);
+	if (path != NULL && *path != '\0')
+		report_fd = open(path, O_WRONLY | O_APPEND | O_CLOEXEC);
+	/* In a child, once more. */
 	if (report_fd >= 0)
 		__sanitizer_set_report_fd((void *)(intptr_t)report_fd);
 #endif
