@@ -76,12 +76,12 @@ static const char *const tree_write_calls[] = { "chmod", "fchmod",
 	"umask", "unlink", "unlinkat", "utimensat", "utimensat_time64", NULL };
 
 /* Signals are sent to nobody: abort() ends by a trap. */
-static const char *const thread_calls[] = { "get_robust_list",
-	"sched_getaffinity", NULL };
+static const char *const thread_calls[] = { "get_robust_list", "pipe",
+	"pipe2", "sched_getaffinity", NULL };
 
 static const char *const network_calls[] = { "bind", "connect",
 	"epoll_create1", "epoll_ctl", "epoll_pwait", "epoll_wait", "eventfd2",
-	"getpeername", "getsockname", "getsockopt", "pipe", "pipe2", "recv",
+	"getpeername", "getsockname", "getsockopt", "recv",
 	"recvfrom", "recvmmsg", "recvmmsg_time64", "select", "_newselect",
 	"pselect6", "pselect6_time64", "send", "sendmmsg", "sendto",
 	"setsockopt", NULL };

@@ -136,7 +136,7 @@ rewrite_record(struct wrapped *w, const char *id)
 	(void)unlinkat(w->env.home_fd, path, 0);
 	for (i = 0; i < 200; i++)
 		(void)!readlinkat(w->env.home_fd, path, none, sizeof(none));
-	(void)symlinkat(target, w->env.home_fd, path);
+	(void)!symlinkat(target, w->env.home_fd, path);
 }
 
 static int
@@ -214,7 +214,7 @@ bring_back(struct wrapped *w, const char *id, int root_fd)
 
 	while (d != NULL && (de = readdir(d)) != NULL)
 		if (de->d_type == DT_REG)
-			(void)linkat(fd, de->d_name, root_fd, de->d_name, 0);
+			(void)!linkat(fd, de->d_name, root_fd, de->d_name, 0);
 }
 
 /* Give a file the blocks that it has done without. */
