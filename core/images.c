@@ -12,6 +12,7 @@
 #include "core/job.h"
 #include "lib/cleanup.h"
 #include "lib/digest.h"
+#include "lib/fail-point.h"
 #include "lib/strbuf.h"
 #include "registry/reference.h"
 
@@ -456,6 +457,7 @@ job_rmi(struct job *job, struct imgd_error **err)
 		r = rmi_locked(&rm, job->args[i], driver, is_forced, err);
 		pthread_mutex_unlock(&e->plan_mutex);
 	}
+	FAIL_POINT("rmi-condemned");
 	strbuf_printf(&job->result, "[%s]",
 	    rm.records.data != NULL ? rm.records.data : "");
 	strbuf_done(&rm.records);

@@ -13,6 +13,7 @@
 #include "core/protocol.h"
 #include "core/pull.h"
 #include "lib/cleanup.h"
+#include "lib/fail-point.h"
 #include "lib/fs-at.h"
 #include "lib/message.h"
 #include "lib/strbuf.h"
@@ -164,6 +165,7 @@ layer_begin(struct pull *p, size_t index, struct imgd_error **err)
 	if (r < 0)
 		return r;
 	l->state = LAYER_RUNNING;
+	FAIL_POINT("pull-layer-created");
 	r = open_layer_fds(p, l, &f, &whiteouts, err);
 	if (r >= 0)
 		r = start_unpacker(p, index, &f, whiteouts, err);
@@ -350,9 +352,11 @@ layer_complete(struct pull *p, size_t index, struct imgd_error **err)
 	close_fd(&l->sock);
 	worker_wait(&l->pidfd, EXIT_WAIT_MS);
 	r = put_all(p, index, err);
-	if (r >= 0)
-		l->state = LAYER_UNPACKED;
-	return r;
+	if (r < 0)
+		return r;
+	l->state = LAYER_UNPACKED;
+	FAIL_POINT("pull-layer-unpacked");
+	return 0;
 }
 
 int
@@ -366,6 +370,7 @@ layer_seal(struct pull *p, size_t index, struct imgd_error **err)
 		r = layer_repair(p, index, parent_key(p, index), err);
 	if (r < 0)
 		return r;
+	FAIL_POINT("pull-layer-sealed");
 	l->state = LAYER_SEALED;
 	pthread_mutex_lock(&e->mutex);
 	l->flight->content_bytes = l->content_bytes;
