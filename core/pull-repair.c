@@ -241,16 +241,18 @@ layer_repair(struct pull *p, size_t index, const char *parent,
     struct imgd_error **err)
 {
 	struct pull_layer *l = &p->layers[index];
+	bool exchanges;
 	int r = 0;
 
 	if (p->compares)
 		r = compare(p, l->key, l->fresh_key, &p->difference, err);
-	if (r >= 0 && (!p->compares || (p->difference != NULL &&
-					   !p->only_compares)))
+	exchanges = !p->compares ||
+	    (p->difference != NULL && !p->only_compares);
+	if (r >= 0 && exchanges)
 		r = exchange(p, l, parent, err);
 	if (r >= 0)
 		r = tagstore_repair_end(p->engine->store->tags, l->key,
-		    l->fresh_key,
+		    l->fresh_key, exchanges,
 		    p->only_compares ? p->difference : NULL, err);
 	if (r < 0)
 		return r;
