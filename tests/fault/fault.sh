@@ -9,7 +9,8 @@
 #     said_well               what it said to that: one line, or success
 #     engine_stop             the store's engine ends at once
 #     scale SAMPLE LONG       the word that fits the scale of this run
-#     is_sound                fsck --deep has nothing to say, and nothing lies
+#     is_sound                fsck --deep has nothing to say, nothing is half
+#                             done (all images have names), and nothing lies
 #                             about that has no row
 #     find_orphans            what an empty store should not have, a line each
 #
@@ -69,11 +70,16 @@ scale() {
 
 is_sound() {
 	imgd fsck --deep || return
-	rows=$(sql 'SELECT COUNT(*) FROM layers')
-	recipes=$(ls "$root/recipes" | wc -l)
-	[ "$rows" -eq "$recipes" ] && [ -z "$(ls "$root/spool")" ] && return
-	echo "$rows rows, $recipes recipes, spool: $(ls "$root/spool")"
-	return 1
+	sql "SELECT 'pull', id FROM pulls;
+	    SELECT id, 'has no name' FROM images
+		WHERE id NOT IN (SELECT image FROM tags);
+	    SELECT key, state FROM layers WHERE state <> 'ready';
+	    SELECT key, state FROM containers WHERE state <> 'ready';
+	    SELECT key FROM layers" | sort >"$dir/rows"
+	{
+		find "$root/recipes" -type f -printf '%f\n'
+		find "$root/spool" -mindepth 1
+	} | sort | diff "$dir/rows" -
 }
 
 find_orphans() {

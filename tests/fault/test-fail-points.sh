@@ -4,8 +4,9 @@
 # images and containers, with every driver: what was reported is there and
 # exact, what was not is wholly there or wholly gone, and nothing else is left.
 #
-# A point is tried once, in the first step that passes it; with
-# IMGD_TEST_SCALE=long in each step, as often as the step passes it.
+# A point is tried once, in the first step that passes it, and those of the
+# database once in each step; with IMGD_TEST_SCALE=long in each step, as often as
+# the step passes it.
 # IMGD_TEST_DRIVERS are other drivers than vfs, overlay and aufs; btrfs gets a
 # filesystem of its own, devmapper is in tests/uml/test-fail-points.sh.
 if [ "${FAULT_UNSHARED:-}" != yes ]; then
@@ -151,7 +152,7 @@ survives() { # STEP
 	fi
 	said_well && is_sound && kept "$1" || return
 	if ! is_done "$1"; then
-		[ $status -ne 0 ] || { echo "$1: reported, but not there"
+		[ "$status" -ne 0 ] || { echo "$1: reported, but not there"
 		    return 1; }
 		# Half-done things are gone, so that it can be done now.
 		run=imgd verb_of "$1" >/dev/null && is_done "$1" || return
@@ -167,7 +168,7 @@ watch() { # STEP
 	n=1
 	run=with_fault verb_of "$1"
 	log_points=
-	[ "$1" = refuse ] || [ $status -eq 0 ] || {
+	[ "$1" = refuse ] || [ "$status" -eq 0 ] || {
 		cat "$dir/said-badly"
 		return 1
 	}
@@ -187,6 +188,16 @@ is_elsewhere() { # POINT
 	esac
 }
 
+# The step passes it so often; at which of these times to die?
+which_times() { # POINT TIMES
+	case ${IMGD_TEST_SCALE:-}:$1 in
+	long:*)	seq "$2" ;;
+	:database-*)
+		shuf -i "1-$2" -n 1 ;;
+	*)	grep -qx "$1" "$dir/tried" || echo 1 ;;
+	esac
+}
+
 n_deaths=0
 try_step() { # STEP
 	case $1 in
@@ -198,18 +209,12 @@ try_step() { # STEP
 	undo "$1" >"$dir/out" 2>&1 || sed 's/^/# /' "$dir/out"
 	while read -r point times <&3; do
 		! is_elsewhere "$point" || continue
-		if grep -qx "$point" "$dir/tried"; then
-			times=$(scale 0 "$times")
-		fi
-		times=$(scale "$((times > 0))" "$times")
-		n=0
-		while [ $n -lt "$times" ]; do
-			n=$((n + 1))
+		for n in $(which_times "$point" "$times"); do
 			survives "$1" >"$dir/why" 2>&1
 			status=$?
 			[ -z "$missed" ] || break
 			result $status "$driver: $1, dead at $point, time $n"
-			[ $status -eq 0 ] || sed 's/^/# /' "$dir/why"
+			[ "$status" -eq 0 ] || sed 's/^/# /' "$dir/why"
 			echo "$point" >>"$dir/tried"
 			n_deaths=$((n_deaths + 1))
 		done
