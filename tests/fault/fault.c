@@ -7,12 +7,14 @@
  *     IMGD_FAULT_ROLE=ROLE                client, engine (the default),
  *                                         puller, unpacker, or as
  *                                         core/role.h has them
- *     IMGD_FAULT_N=N                      the N-th strikes; the first is 1
+ *     IMGD_FAULT_N=N                      the N-th strikes; the first is 1,
+ *                                         and with 0 none does
  *     IMGD_FAULT_DO=kill|short|ERRNO      a name, EIO say
  *     IMGD_FAULT_TOKEN=FILE               struck once: who finds the file moves
  *                                         it to FILE.struck, with a line that
  *                                         says where
- *     IMGD_FAULT_LOG=FILE                 points append their names to it
+ *     IMGD_FAULT_LOG=FILE                 what is counted appends its name to it,
+ *                                         and so does every point
  *
  * A process counts for itself.  Calls that the C library makes for itself, as
  * stdio does, are not seen.
@@ -172,6 +174,26 @@ take_token(const char *name, const void *caller)
 	return true;
 }
 
+static void
+note(const char *name)
+{
+	char line[128];
+
+	if (fault.log == NULL)
+		return;
+	(void)snprintf(line, sizeof(line), "%s\n", name);
+	append(fault.log, line);
+}
+
+static bool
+is_nth(const char *name)
+{
+	if (!is_chosen(name))
+		return false;
+	note(name);
+	return atomic_fetch_add(&count, 1) + 1 == fault.n;
+}
+
 /* Whether this call is the one; errno is set then. */
 static bool
 strikes(const char *name, const void *caller)
@@ -182,9 +204,7 @@ strikes(const char *name, const void *caller)
 	if (!fault.is_on || is_inside)
 		return false;
 	is_inside = true;
-	is_it = is_chosen(name) &&
-	    atomic_fetch_add(&count, 1) + 1 == fault.n &&
-	    take_token(name, caller);
+	is_it = is_nth(name) && take_token(name, caller);
 	is_inside = false;
 	if (is_it && fault.action == KILL)
 		(void)syscall(SYS_kill, getpid(), SIGKILL);
@@ -198,15 +218,11 @@ strikes(const char *name, const void *caller)
 void
 imgd_fail_point(const char *name)
 {
-	char line[128];
 	int saved = errno;
 
-	if (fault.log != NULL) {
-		(void)snprintf(line, sizeof(line), "%s\n", name);
-		is_inside = true;
-		append(fault.log, line);
-		is_inside = false;
-	}
+	is_inside = true;
+	note(name);
+	is_inside = false;
 	(void)STRIKES(name);
 	errno = saved;
 }
