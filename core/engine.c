@@ -235,6 +235,9 @@ main_loop(struct engine *e)
 		if (is_ending && count_jobs(e) == 0)
 			return;
 		n = poll(p, 3, patience_ms(e, &quiet, is_ending));
+		/* Then they tell of the time before. */
+		if (n < 0)
+			p[0].revents = p[1].revents = p[2].revents = 0;
 		if (n == 0 && idle_left(e, &quiet) == 0 &&
 		    count_jobs(e) == 0) {
 			end_service(e);

@@ -7,6 +7,8 @@
 #     sweep_begin             with $driver
 #     sweep ROLE WHAT DO      the n-th of WHAT in such a process strikes, for
 #                             $sweep_sample or IMGD_TEST_SAMPLE n, or for all
+#     sweep_calls ROLE WHAT DO VERB N…
+#                             these
 #     sweep_end               nothing is left
 #
 # $n_faults counts those that struck.
@@ -133,6 +135,18 @@ choose() {
 	else
 		shuf -i "1-$1" -n "${sweep_sample:-${IMGD_TEST_SAMPLE:-1}}"
 	fi
+}
+
+sweep_calls() {
+	role=$1
+	what=$2
+	action=$3
+	verb=$4
+	shift 4
+	reset_store "$verb" >/dev/null
+	for n; do
+		try_n "$verb"
+	done
 }
 
 sweep() {

@@ -35,6 +35,8 @@ for driver in $drivers; do
 	sweep engine $room ENOSPC
 	sweep engine $files EMFILE
 	sweep engine $waits EINTR
+	# The first polls are the main loop's.
+	sweep_calls engine poll EINTR pull 1 2 3
 	sweep engine $bytes short
 	sweep engine $makes EAGAIN
 	sweep unpacker $disk EIO
