@@ -12,6 +12,7 @@
 #include "core/events.h"
 #include "core/job.h"
 #include "lib/cleanup.h"
+#include "lib/fail-point.h"
 #include "lib/limits.h"
 #include "lib/log.h"
 #include "lib/strbuf.h"
@@ -107,6 +108,7 @@ remove_data(struct engine *e, const char *driver_name, const char *key,
 		r = driver_remove(driver, key, err);
 	if (r < 0)
 		return r;
+	FAIL_POINT("rm-data-gone");
 	pthread_mutex_lock(&e->plan_mutex);
 	r = tagstore_container_gone(e->store->tags, key, err);
 	pthread_mutex_unlock(&e->plan_mutex);
@@ -129,10 +131,12 @@ container_begin(struct engine *e, const struct container_spec *spec,
 	pthread_mutex_unlock(&e->plan_mutex);
 	if (r < 0)
 		return r;
+	FAIL_POINT("create-planned");
 	r = store_driver(e->store, ret->driver, &driver, err);
 	if (r >= 0)
 		r = driver_create_rw(driver, ret->key, ret->parent,
 		    ret->quota_bytes, err);
+	FAIL_POINT("create-made");
 	if (r < 0)
 		container_undo(e, ret);
 	return r;
@@ -144,6 +148,7 @@ container_ready(struct engine *e, const struct container_row *row,
 {
 	int r = tagstore_container_ready(e->store->tags, row->key, err);
 
+	FAIL_POINT("create-ready");
 	if (r < 0)
 		container_undo(e, row);
 	else
@@ -227,6 +232,7 @@ container_rm(struct engine *e, const char *name, struct imgd_error **err)
 	pthread_mutex_unlock(&e->plan_mutex);
 	if (r < 0)
 		return r;
+	FAIL_POINT("rm-condemned");
 	r = remove_data(e, row.driver, row.key, err);
 	/* Something reads it now: nothing was removed. */
 	if (r == -EBUSY)

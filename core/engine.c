@@ -25,6 +25,7 @@
 #include "core/partials.h"
 #include "core/pull.h"
 #include "lib/cleanup.h"
+#include "lib/fail-point.h"
 #include "lib/fs-at.h"
 #include "lib/log.h"
 #include "tagstore/uploads.h"
@@ -235,6 +236,9 @@ main_loop(struct engine *e)
 		if (is_ending && count_jobs(e) == 0)
 			return;
 		n = poll(p, 3, patience_ms(e, &quiet, is_ending));
+		/* Then they tell of the time before. */
+		if (n < 0)
+			p[0].revents = p[1].revents = p[2].revents = 0;
 		if (n == 0 && idle_left(e, &quiet) == 0 &&
 		    count_jobs(e) == 0) {
 			end_service(e);
@@ -299,12 +303,14 @@ engine_remove_layer(struct engine *e, const char *name, const char *key,
 		r = driver_remove(driver, key, err);
 	if (r < 0)
 		return r;
+	FAIL_POINT("remove-layer-gone");
 	recipes_fd = fs_open_dir(e->store->root_fd, "recipes", err);
 	if (recipes_fd < 0)
 		return recipes_fd;
 	if (unlinkat(recipes_fd, key, 0) < 0 && errno != ENOENT)
 		return imgd_error_set(err, errno, "recipe %.12s: %s", key,
 		    strerror(errno));
+	FAIL_POINT("remove-recipe-gone");
 	return 0;
 }
 
@@ -336,6 +342,7 @@ remove_all(struct engine *e, const char *state,
 			row_gone(e->store->tags, key, &why) < 0))
 			log_warn("%s; removed later, ignoring",
 			    imgd_error_msg(why));
+		FAIL_POINT("remove-row-gone");
 	}
 	strbuf_done(&d.keys);
 	strbuf_done(&d.drivers);
@@ -427,10 +434,13 @@ recover(struct engine *e, struct imgd_error **err)
 		if (r >= 0)
 			r = tagstore_pulls_abandon_all(e->store->tags, err);
 	}
+	FAIL_POINT("recover-pulls");
 	if (r >= 0)
 		r = mounts_recover(e, err);
+	FAIL_POINT("recover-mounts");
 	if (r >= 0)
 		r = containers_recover(e, err);
+	FAIL_POINT("recover-containers");
 	if (r >= 0)
 		r = engine_reap(e, err);
 	return r;

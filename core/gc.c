@@ -19,6 +19,7 @@
 #include "core/partials.h"
 #include "core/pull.h"
 #include "lib/cleanup.h"
+#include "lib/fail-point.h"
 #include "lib/log.h"
 #include "registry/reference.h"
 #include "tagstore/uploads.h"
@@ -293,6 +294,7 @@ run_round(struct collection *c, struct gc_reading *r, struct imgd_error **err)
 	ret = gc_plan(&r->items, &policy, &bytes, err);
 	if (ret >= 0)
 		ret = remove_chosen(c, r, err);
+	FAIL_POINT("gc-condemned");
 	return ret > 0 && !c->is_dry ? engine_reap(c->engine, err) + 1 : ret;
 }
 

@@ -12,6 +12,7 @@
 #include "core/job.h"
 #include "lib/cleanup.h"
 #include "lib/digest.h"
+#include "lib/fail-point.h"
 #include "lib/strbuf.h"
 #include "registry/reference.h"
 
@@ -332,45 +333,71 @@ image_prune(struct removal *rm, const char *id, bool is_untagged,
 
 /* ---- rmi ---- */
 
-/* Take the name away, and the digests of its repository with its last tag
- * there.  Returns how many the image had that are gone. */
-static int
-untag(struct removal *rm, const char *id, const struct image_name *row,
-    const struct names *names, struct imgd_error **err)
+/* Whether a name goes when row does: row's own, and the digests of its
+ * repository with its last tag there. */
+static bool
+goes_with(const struct image_name *n, const struct image_name *row,
+    bool is_last)
 {
-	cleanup_free char *labels = event_labels(rm->engine, id);
-	bool is_tag = row->tag[0] != '\0', is_last = is_tag;
-	int n = 1, r;
-	size_t i;
+	if (strcmp(n->repository, row->repository) != 0)
+		return false;
+	if (n->tag[0] != '\0' || row->tag[0] == '\0')
+		return strcmp(n->tag, row->tag) == 0 &&
+		    (n->tag[0] != '\0' ||
+			strcmp(n->manifest_digest, row->manifest_digest) == 0);
+	return is_last;
+}
+
+/* Drop all names of an image that do not go with row; tags come first. */
+static void
+keep_going(struct names *names, const struct image_name *row)
+{
+	bool is_last = true;
+	size_t i, n = 0;
 
 	for (i = 0; i < names->n; i++)
 		if (names->items[i].tag[0] != '\0' &&
 		    strcmp(names->items[i].tag, row->tag) != 0 &&
 		    strcmp(names->items[i].repository, row->repository) == 0)
 			is_last = false;
-	r = tagstore_untag(rm->engine->store->tags, row->repository, row->tag,
-	    is_tag ? NULL : row->manifest_digest, err);
-	if (r < 0)
-		return r;
-	record_untagged(rm, id, labels, row);
-	for (i = 0; i < names->n && is_last; i++) {
-		if (names->items[i].tag[0] != '\0' ||
-		    strcmp(names->items[i].repository, row->repository) != 0)
-			continue;
-		record_untagged(rm, id, labels, &names->items[i]);
-		n++;
+	for (i = 0; i < names->n; i++) {
+		if (goes_with(&names->items[i], row, is_last))
+			names->items[n++] = names->items[i];
+		else
+			image_name_done(&names->items[i]);
 	}
-	return n;
+	names->n = n;
 }
 
-/* By a name: it goes; the image goes with its last one, unless somebody uses
- * it: then it stays without a name, if that was forced. */
+static int
+untag(struct removal *rm, const char *id, const struct image_name *row,
+    const struct names *going, struct imgd_error **err)
+{
+	cleanup_free char *labels = event_labels(rm->engine, id);
+	size_t i;
+	int r;
+
+	r = tagstore_untag(rm->engine->store->tags, row->repository, row->tag,
+	    row->tag[0] != '\0' ? NULL : row->manifest_digest, err);
+	for (i = 0; i < going->n && r >= 0; i++)
+		record_untagged(rm, id, labels, &going->items[i]);
+	return r;
+}
+
+/*
+ * By a name: it goes; the image goes with its last one, unless somebody uses
+ * it: then it stays without a name, if that was forced.
+ *
+ * Name and image go in one transaction: there is no moment when the image is
+ * there without it.
+ */
 static int
 rmi_by_name(struct removal *rm, const char *typed, const char *id,
-    const struct image_name *row, const struct names *names, bool is_forced,
+    const struct image_name *row, struct names *names, bool is_forced,
     struct imgd_error **err)
 {
 	cleanup_free char *user = NULL;
+	size_t n = names->n;
 	int r;
 
 	r = image_find_user(rm->engine, id, NULL, &user, err);
@@ -381,10 +408,10 @@ rmi_by_name(struct removal *rm, const char *typed, const char *id,
 		    "conflict: unable to remove repository reference \"%s\" "
 		    "(must force) - %s is using its referenced image %.12s",
 		    typed, user, digest_hex(id));
-	r = untag(rm, id, row, names, err);
-	if (r < 0 || (size_t)r < names->n || user != NULL)
-		return r;
-	return image_remove(rm, id, NULL, err);
+	keep_going(names, row);
+	return names->n == n && user == NULL
+	    ? image_remove(rm, id, NULL, err)
+	    : untag(rm, id, row, names, err);
 }
 
 static int
@@ -456,6 +483,7 @@ job_rmi(struct job *job, struct imgd_error **err)
 		r = rmi_locked(&rm, job->args[i], driver, is_forced, err);
 		pthread_mutex_unlock(&e->plan_mutex);
 	}
+	FAIL_POINT("rmi-condemned");
 	strbuf_printf(&job->result, "[%s]",
 	    rm.records.data != NULL ? rm.records.data : "");
 	strbuf_done(&rm.records);

@@ -16,6 +16,7 @@
 #include "core/layer-pack.h"
 #include "core/protocol.h"
 #include "lib/cleanup.h"
+#include "lib/fail-point.h"
 #include "lib/message.h"
 #include "lib/strbuf.h"
 #include "registry/session.h"
@@ -237,6 +238,7 @@ drop_copy(struct job *job, const char *id, const char *from,
 		say(job, id, text);
 		return 0;
 	}
+	FAIL_POINT("migrate-condemned");
 	return r < 0 ? r : engine_reap(e, err);
 }
 
@@ -254,6 +256,7 @@ migrate_image(struct job *job, const struct migration *g, const char *id,
 
 	say(job, id, "Migrating");
 	r = copy_image(job, id, g->from, g->to, err);
+	FAIL_POINT("migrate-copied");
 	if (r >= 0 && !g->keeps)
 		r = drop_copy(job, id, driver_name(g->from), err);
 	if (r >= 0)

@@ -16,6 +16,7 @@
 #include "core/lock.h"
 #include "core/mount.h"
 #include "lib/cleanup.h"
+#include "lib/fail-point.h"
 #include "lib/fs-at.h"
 #include "lib/log.h"
 
@@ -371,8 +372,10 @@ mount_tree(struct engine *e, const struct mount_plan *p,
 		r = get_tree(e, driver, p->key, &path, err);
 	if (r < 0)
 		return r;
+	FAIL_POINT("mount-got");
 	r = bind_tree(path, p->target, strcmp(p->kind, MOUNT_KIND_RW) == 0,
 	    err);
+	FAIL_POINT("mount-bound");
 	if (r < 0)
 		(void)driver_put(driver, p->key, IMGD_GET_TREE, NULL);
 	return r;
@@ -425,6 +428,7 @@ job_mount(struct job *job, struct imgd_error **err)
 	if (r >= 0)
 		store_note_use(e->store, p.image);
 	pthread_mutex_unlock(&e->plan_mutex);
+	FAIL_POINT("mount-claimed");
 	if (r >= 0)
 		r = carry_out(e, &p, err);
 	if (r >= 0)
@@ -574,6 +578,7 @@ undo_mount(struct engine *e, const struct mount_row *row,
 			    row->target, strerror(errno));
 		drop_own_target(e, row->target);
 	}
+	FAIL_POINT("umount-unbound");
 	return driver_put(driver, row->key, get_kind(row), err);
 }
 
@@ -586,6 +591,7 @@ mount_undo(struct engine *e, const char *typed, struct imgd_error **err)
 	r = find_mount(e, typed, &s, err);
 	if (r >= 0)
 		r = undo_mount(e, &s.row, err);
+	FAIL_POINT("umount-put");
 	if (r >= 0) {
 		pthread_mutex_lock(&e->plan_mutex);
 		r = tagstore_mount_gone(e->store->tags, s.row.target, err);

@@ -14,6 +14,7 @@
 #include "core/pull.h"
 #include "core/trusted-xattrs.h"
 #include "lib/cleanup.h"
+#include "lib/fail-point.h"
 #include "lib/message.h"
 
 #define PIPE_BYTES   (256 << 10)
@@ -159,6 +160,7 @@ layer_begin(struct pull *p, size_t index, struct imgd_error **err)
 	if (r < 0)
 		return r;
 	l->state = LAYER_RUNNING;
+	FAIL_POINT("pull-layer-created");
 	r = open_layer_fds(p, l, &f, &whiteouts, err);
 	if (r >= 0)
 		r = start_unpacker(p, index, &f, whiteouts, err);
@@ -328,9 +330,11 @@ layer_complete(struct pull *p, size_t index, struct imgd_error **err)
 	close_fd(&l->sock);
 	worker_wait(&l->pidfd, EXIT_WAIT_MS);
 	r = put_all(p, index, err);
-	if (r >= 0)
-		l->state = LAYER_UNPACKED;
-	return r;
+	if (r < 0)
+		return r;
+	l->state = LAYER_UNPACKED;
+	FAIL_POINT("pull-layer-unpacked");
+	return 0;
 }
 
 int
@@ -344,6 +348,7 @@ layer_seal(struct pull *p, size_t index, struct imgd_error **err)
 		r = layer_repair(p, index, parent_key(p, index), err);
 	if (r < 0)
 		return r;
+	FAIL_POINT("pull-layer-sealed");
 	l->state = LAYER_SEALED;
 	pthread_mutex_lock(&e->mutex);
 	l->flight->content_bytes = l->content_bytes;

@@ -17,6 +17,7 @@
 #include "core/pull.h"
 #include "core/tree-diff.h"
 #include "lib/cleanup.h"
+#include "lib/fail-point.h"
 #include "lib/fs-at.h"
 #include "lib/log.h"
 #include "lib/strbuf.h"
@@ -221,13 +222,16 @@ exchange(struct pull *p, const struct pull_layer *l, const char *parent,
 		r = make_place(p, l->key, parent, err);
 	if (r >= 0)
 		r = driver_flush(p->driver, err);
+	FAIL_POINT("repair-made");
 	if (r >= 0)
 		r = driver_replace(p->driver, l->key, l->fresh_key, err);
 	if (r < 0)
 		return r;
+	FAIL_POINT("repair-exchanged");
 	if (renameat(recipes_fd, l->fresh_key, recipes_fd, l->key) < 0)
 		return imgd_error_set(err, errno, "recipe %.12s: %s", l->key,
 		    strerror(errno));
+	FAIL_POINT("repair-recipe-moved");
 	r = sync_at(recipes_fd, ".", O_DIRECTORY, err);
 	return r < 0 ? r : driver_flush(p->driver, err);
 }
@@ -237,19 +241,22 @@ layer_repair(struct pull *p, size_t index, const char *parent,
     struct imgd_error **err)
 {
 	struct pull_layer *l = &p->layers[index];
+	bool exchanges;
 	int r = 0;
 
 	if (p->compares)
 		r = compare(p, l->key, l->fresh_key, &p->difference, err);
-	if (r >= 0 && (!p->compares || (p->difference != NULL &&
-					   !p->only_compares)))
+	exchanges = !p->compares ||
+	    (p->difference != NULL && !p->only_compares);
+	if (r >= 0 && exchanges)
 		r = exchange(p, l, parent, err);
 	if (r >= 0)
 		r = tagstore_repair_end(p->engine->store->tags, l->key,
-		    l->fresh_key,
+		    l->fresh_key, exchanges,
 		    p->only_compares ? p->difference : NULL, err);
 	if (r < 0)
 		return r;
+	FAIL_POINT("repair-ended");
 	log_debug("pull", "layer %.12s is made again", l->key);
 	l->fresh_key[0] = '\0';
 	p->has_repaired = true;

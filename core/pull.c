@@ -10,6 +10,7 @@
 #include "core/jobs.h"
 #include "core/pull.h"
 #include "lib/cleanup.h"
+#include "lib/fail-point.h"
 #include "lib/fs-at.h"
 #include "lib/log.h"
 #include "lib/strbuf.h"
@@ -153,10 +154,15 @@ publish(struct pull *p, struct imgd_error **err)
 	r = trust_rows(&p->trust, &signatures, err);
 	if (r >= 0 && pub.n_layers > 0) {
 		r = sync_recipes(p, err);
+		FAIL_POINT("pull-recipes-synced");
 		if (r >= 0)
 			r = driver_flush(p->driver, err);
 	}
-	return r < 0 ? r : tagstore_publish(p->engine->store->tags, &pub, err);
+	FAIL_POINT("pull-flushed");
+	if (r >= 0)
+		r = tagstore_publish(p->engine->store->tags, &pub, err);
+	FAIL_POINT("pull-published");
+	return r;
 }
 
 /* Whether the pull brought anything that the store had not under its names. */
@@ -350,6 +356,7 @@ clean_up(struct pull *p)
 
 	pthread_mutex_lock(&eng->plan_mutex);
 	r = abandon(p, &e);
+	FAIL_POINT("pull-abandoned");
 	pull_release_flights(p, /* is_published= */ false);
 	pthread_mutex_unlock(&eng->plan_mutex);
 	if (r >= 0 && p->has_rows)

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "lib/cleanup.h"
+#include "lib/fail-point.h"
 #include "lib/fs-at.h"
 #include "lib/layer-dirs.h"
 #include "lib/strbuf.h"
@@ -319,6 +320,7 @@ layer_dirs_begin(struct layer_dirs *ld, const char *id, const char *parent,
 		layer_dirs_abort(ld, id);
 		return r;
 	}
+	FAIL_POINT("layer-begun");
 	return take_fd(&fd);
 }
 
@@ -344,6 +346,7 @@ layer_dirs_commit(struct layer_dirs *ld, const char *id,
 	if (renameat(ld->tmp_fd, id, ld->layers_fd, id) < 0)
 		return imgd_error_set(err, errno, "layer %.12s: %s", id,
 		    strerror(errno));
+	FAIL_POINT("layer-in-place");
 	return 0;
 }
 
@@ -377,10 +380,12 @@ layer_dirs_seal(struct layer_dirs *ld, const char *id,
 		return fd;
 	/* What a seal cut short left there. */
 	(void)unlinkat(fd, "state.new", 0);
-	if (symlinkat(state_names[IMGD_STATE_SEALED], fd, "state.new") < 0 ||
-	    renameat(fd, "state.new", fd, "state") < 0)
+	r = symlinkat(state_names[IMGD_STATE_SEALED], fd, "state.new");
+	FAIL_POINT("layer-seal-written");
+	if (r < 0 || renameat(fd, "state.new", fd, "state") < 0)
 		return imgd_error_set(err, errno, "layer %.12s: seal: %s", id,
 		    strerror(errno));
+	FAIL_POINT("layer-sealed");
 	return 0;
 }
 
@@ -420,6 +425,7 @@ layer_dirs_exchange(struct layer_dirs *ld, const char *id, const char *with,
 		fs_move_lost(ld->layers_fd, a, ld->layers_fd, b) < 0))
 		return imgd_error_set(err, errno, "layer %.12s: replace: %s",
 		    id, strerror(errno));
+	FAIL_POINT("layer-exchanged");
 	return 0;
 }
 
@@ -440,9 +446,11 @@ layer_dirs_remove(struct layer_dirs *ld, const char *id,
 	if (renameat(ld->layers_fd, id, ld->dying_fd, key) < 0)
 		return errno == ENOENT ? 0 : imgd_error_set(err, errno,
 		    "remove layer %.12s: %s", id, strerror(errno));
+	FAIL_POINT("layer-condemned");
 	if (ld->remove_tree(ld->dying_fd, key, &e) < 0)
 		ld->log(IMGD_LOG_WARN, "layer %.12s: %s, leaving it to the "
 		    "next start", id, imgd_error_msg(e));
+	FAIL_POINT("layer-removed");
 	return 0;
 }
 

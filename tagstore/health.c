@@ -157,7 +157,7 @@ tagstore_repair_begin(struct tagstore *ts, const char *pull,
 
 int
 tagstore_repair_end(struct tagstore *ts, const char *key, const char *fresh,
-    const char *problem, struct imgd_error **err)
+    bool is_exchanged, const char *problem, struct imgd_error **err)
 {
 	int r = sql_begin(ts, err);
 
@@ -172,5 +172,8 @@ tagstore_repair_end(struct tagstore *ts, const char *key, const char *fresh,
 	if (r >= 0)
 		r = sql_run(ts, err, "DELETE FROM pull_layers WHERE key = ?",
 		    "s", fresh);
+	if (r >= 0 && !is_exchanged)
+		r = sql_run(ts, err, "DELETE FROM replaced WHERE key = ?", "s",
+		    fresh);
 	return sql_end(ts, r, err);
 }

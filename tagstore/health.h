@@ -43,8 +43,9 @@ int tagstore_repair_begin(struct tagstore *ts, const char *pull,
     const char *driver, const char *fresh, const char *parent,
     struct imgd_error **err);
 /* The layer key is sound now (problem NULL), or damaged; fresh becomes
- * 'dying'. */
+ * 'dying', and unless the two were exchanged nobody can have it mounted. */
 int tagstore_repair_end(struct tagstore *ts, const char *key,
-    const char *fresh, const char *problem, struct imgd_error **err);
+    const char *fresh, bool is_exchanged, const char *problem,
+    struct imgd_error **err);
 
 #endif

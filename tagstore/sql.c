@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "lib/cleanup.h"
+#include "lib/fail-point.h"
 #include "tagstore/sql.h"
 
 int
@@ -179,8 +180,10 @@ sql_begin(struct tagstore *ts, struct imgd_error **err)
 int
 sql_end(struct tagstore *ts, int r, struct imgd_error **err)
 {
+	FAIL_POINT("database-uncommitted");
 	if (r >= 0)
 		r = sql_run(ts, err, "COMMIT", "");
+	FAIL_POINT("database-committed");
 	if (r < 0)
 		(void)sql_run(ts, NULL, "ROLLBACK", "");
 	pthread_mutex_unlock(&ts->mutex);

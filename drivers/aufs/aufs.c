@@ -29,6 +29,7 @@
 
 #include "drivers/aufs/aufs.h"
 #include "lib/cleanup.h"
+#include "lib/fail-point.h"
 #include "lib/fs-at.h"
 #include "lib/strbuf.h"
 #include "lib/tree-copy.h"
@@ -239,6 +240,7 @@ remove_diff(struct aufs *a, const char *id, struct imgd_error **err)
 	if (renameat(a->diff_fd, id, a->layers.dying_fd, key) < 0)
 		return errno == ENOENT ? 0 : imgd_error_set(err, errno,
 		    "remove diff/%s: %s", id, strerror(errno));
+	FAIL_POINT("aufs-diff-condemned");
 	if (a->layers.remove_tree(a->layers.dying_fd, key, &e) < 0)
 		a->env->log(IMGD_LOG_WARN, "layer %.12s: %s, leaving it to "
 		    "the next start", id, imgd_error_msg(e));
@@ -252,9 +254,11 @@ remove_parts(struct aufs *a, const char *id, struct imgd_error **err)
 	if (unlinkat(a->lists_fd, id, 0) < 0 && errno != ENOENT)
 		return imgd_error_set(err, errno, "remove layers/%s: %s", id,
 		    strerror(errno));
+	FAIL_POINT("aufs-list-removed");
 	if (unlinkat(a->mnt_fd, id, AT_REMOVEDIR) < 0 && errno != ENOENT)
 		return imgd_error_set(err, errno, "remove mnt/%s: %s", id,
 		    strerror(errno));
+	FAIL_POINT("aufs-mount-point-removed");
 	return remove_diff(a, id, err);
 }
 
@@ -376,10 +380,13 @@ make_layer(struct aufs *a, const char *id, const char *parent,
 	r = remove_parts(a, id, err);
 	if (r >= 0)
 		r = make_diff(a, layer_fd, id, parent, err);
+	FAIL_POINT("aufs-diff-made");
 	if (r >= 0)
 		r = fs_make_dir(a->mnt_fd, id, 0700, err);
+	FAIL_POINT("aufs-mount-point-made");
 	if (r >= 0)
 		r = make_list(a, id, parent, err);
+	FAIL_POINT("aufs-list-made");
 	if (r >= 0)
 		r = layer_dirs_commit(&a->layers, id, err);
 	if (r >= 0)
@@ -474,6 +481,7 @@ aufs_replace(void *h, const char *id, const char *with,
 		fs_move_lost(a->diff_fd, id, a->diff_fd, with) < 0))
 		return imgd_error_set(err, errno, "layer %.12s: replace: %s",
 		    id, strerror(errno));
+	FAIL_POINT("aufs-exchanged");
 	/* Mounts that an earlier process left show the old content, and a
 	 * later get would take them over. */
 	return aufs_cleanup(a, err);
@@ -499,7 +507,8 @@ aufs_remove(void *h, const char *id, struct imgd_error **err)
 		r = aufs_unmount_layer(a, id, err);
 	if (r >= 0)
 		r = layer_dirs_remove(&a->layers, id, err);
-	/* A crash before this line leaves parts to open. */
+	/* A crash here leaves parts to open. */
+	FAIL_POINT("aufs-parts-left");
 	return r < 0 ? r : remove_parts(a, id, err);
 }
 

@@ -21,6 +21,7 @@
 
 #include "drivers/btrfs/subvolume.h"
 #include "lib/cleanup.h"
+#include "lib/fail-point.h"
 #include "lib/fs-at.h"
 #include "lib/layer-dirs.h"
 #include "lib/tree-copy.h"
@@ -176,6 +177,7 @@ make_layer(struct btrfs *b, const char *id, const char *parent,
 	if (layer_fd < 0)
 		return layer_fd;
 	r = fill_layer(b, layer_fd, parent, quota_bytes, err);
+	FAIL_POINT("btrfs-filled");
 	if (r < 0)
 		(void)imgd_error_prefix(err, "layer %.12s", id);
 	else
@@ -239,6 +241,7 @@ btrfs_seal(void *h, const char *id, struct imgd_error **err)
 			r = subvolume_set_readonly(root_fd, true, err);
 		if (r < 0)
 			return r;
+		FAIL_POINT("btrfs-readonly");
 	}
 	return layer_dirs_seal(&b->layers, id, err);
 }
@@ -265,6 +268,7 @@ btrfs_remove(void *h, const char *id, struct imgd_error **err)
 	struct btrfs *b = h;
 	int r = layer_dirs_remove(&b->layers, id, err);
 
+	FAIL_POINT("btrfs-removed");
 	/* imgd forgets the layer now, by an fsync of its own, which on btrfs
 	 * takes nothing else along: a power cut would bring the layer back. */
 	if (r == 0 && fsync(b->layers.layers_fd) < 0)

@@ -12,6 +12,7 @@
 
 #include "drivers/devmapper/devmapper.h"
 #include "lib/cleanup.h"
+#include "lib/fail-point.h"
 #include "lib/fs-at.h"
 #include "lib/superblock.h"
 
@@ -105,6 +106,7 @@ format(struct devmapper *d, const struct row *row, struct imgd_error **err)
 		return r;
 	thin_path(d, BASE_ID, path);
 	r = d->host->make_fs(d->fs, d->options.mkfs_args, path, err);
+	FAIL_POINT("devmapper-base-formatted");
 	if (r == 0)
 		r = with_mounted(d, err);
 	if (r == 0)
@@ -120,6 +122,7 @@ format(struct devmapper *d, const struct row *row, struct imgd_error **err)
 		    err);
 	if (r == 0)
 		r = journal_set_u64(d->journal, "initialized", 1, err);
+	FAIL_POINT("devmapper-base-done");
 	if (r == 0)
 		d->is_initialized = true;
 	(void)thin_deactivate(d, BASE_ID, NULL);

@@ -19,6 +19,7 @@
 
 #include "drivers/devmapper/devmapper.h"
 #include "lib/cleanup.h"
+#include "lib/fail-point.h"
 #include "lib/fs-at.h"
 #include "lib/layer-dirs.h"
 #include "lib/strbuf.h"
@@ -430,6 +431,7 @@ seal_locked(struct devmapper *d, const char *id, struct use *u,
 
 		r = journal_set_state(d->journal, id, IMGD_STATE_SEALED, err);
 	}
+	FAIL_POINT("devmapper-sealed");
 	return r;
 }
 
@@ -559,6 +561,7 @@ remove_locked(struct devmapper *d, const char *id, struct use *u,
 	if (r < 0 && r != -EBUSY)
 		return imgd_error_set(err, -r, "%s", imgd_error_msg(e));
 	r = condemn(d, id, err);
+	FAIL_POINT("devmapper-condemned");
 	return r < 0 ? r : reaper_kick(d, err);
 }
 

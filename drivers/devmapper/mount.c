@@ -15,6 +15,7 @@
 
 #include "drivers/devmapper/devmapper.h"
 #include "lib/cleanup.h"
+#include "lib/fail-point.h"
 #include "lib/fs-at.h"
 #include "lib/layer-dirs.h"
 #include "lib/superblock.h"
@@ -223,12 +224,14 @@ mount_fresh(struct devmapper *d, const struct row *row, struct use *u,
 	int r;
 
 	r = thin_activate(d, row, !is_writable(row), err);
+	FAIL_POINT("devmapper-activated");
 	if (r == 0 && is_writable(row))
 		r = read_fs_bytes(d, row->id, &fs_bytes, err);
 	if (r == 0)
 		r = fs_make_dir(d->mnt_fd, row->id, 0700, err);
 	if (r >= 0)
 		r = mount_device(d, row, target, err);
+	FAIL_POINT("devmapper-mounted");
 	if (r == 0 && is_writable(row))
 		r = prepare_writes(d, row, u, fs_bytes, err);
 	return r;
@@ -332,10 +335,12 @@ layer_unmount(struct devmapper *d, const char *id, struct use *u,
 	was_written = r > 0 && info.exists && !info.is_readonly;
 	if (was_written)
 		w = write_back(d, id, u, &lost);
+	FAIL_POINT("devmapper-written-back");
 	close_fd(&u->root_fd);
 	r = try_umount(d, target, err);
 	if (r < 0)
 		return r;
+	FAIL_POINT("devmapper-unmounted");
 	/* Removing the mount point ends copies of the mount that other mount
 	 * namespaces have. */
 	if (d->mnt_fd >= 0)
@@ -343,6 +348,7 @@ layer_unmount(struct devmapper *d, const char *id, struct use *u,
 	thin_path(d, id, path);
 	if (w == 0 && was_written)
 		w = d->host->device_sync(path, &lost);
+	FAIL_POINT("devmapper-device-synced");
 	r = keep_active ? 0 : thin_deactivate(d, id, w < 0 ? NULL : err);
 	if (w < 0)
 		return imgd_error_set(err, -w, "%s", imgd_error_msg(lost));

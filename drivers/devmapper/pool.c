@@ -9,6 +9,7 @@
 
 #include "drivers/devmapper/devmapper.h"
 #include "lib/cleanup.h"
+#include "lib/fail-point.h"
 #include "lib/strbuf.h"
 
 /* ---- transactions ---- */
@@ -127,6 +128,7 @@ begin_change(struct devmapper *d, struct change *c, const uint32_t *origin,
 
 	if (c->kind == CHANGE_DELETE) {
 		r = journal_begin(d->journal, c, err);
+		FAIL_POINT("devmapper-deletion-noted");
 		return r < 0 ? r : send_delete(d, c->row.device, err);
 	}
 	for (;;) {
@@ -135,6 +137,7 @@ begin_change(struct devmapper *d, struct change *c, const uint32_t *origin,
 			r = journal_begin(d->journal, c, err);
 		if (r < 0)
 			return r;
+		FAIL_POINT("devmapper-creation-noted");
 		r = send_create(d, c->row.device, origin, &e);
 		if (r != -EEXIST)
 			break;
@@ -165,10 +168,13 @@ pool_change(struct devmapper *d, struct change *c, const uint32_t *origin,
 		return r;
 	c->target = known + 1;
 	r = begin_change(d, c, origin, err);
+	FAIL_POINT("devmapper-pool-changed");
 	if (r == 0)
 		r = send_transaction(d, c->target, err);
+	FAIL_POINT("devmapper-transaction-sent");
 	if (r == 0)
 		r = journal_done(d->journal, c, err);
+	FAIL_POINT("devmapper-change-done");
 	if (r < 0)
 		(void)recover(d, NULL);
 	return r;
@@ -376,6 +382,7 @@ pool_down(struct devmapper *d, struct imgd_error **err)
 		return 0;
 	remember_usage(d);
 	r = thin_each(d, stop_walk, NULL, err);
+	FAIL_POINT("devmapper-pool-unused");
 	if (r != 0 || d->is_given_pool)
 		return r < 0 ? r : 0;
 	r = d->mapper->remove(d->pool, false, err);

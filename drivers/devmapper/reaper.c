@@ -13,6 +13,7 @@
 
 #include "drivers/devmapper/devmapper.h"
 #include "lib/cleanup.h"
+#include "lib/fail-point.h"
 
 #define DISCARD_BYTES   (1ull << 30) /* at a time, so that others get a turn */
 #define RETRY_SECONDS   30           /* for devices that somebody has open */
@@ -82,6 +83,7 @@ reap(struct devmapper *d, const struct row *row, struct imgd_error **err)
 		return imgd_error_set(err, EBUSY, "it is in use");
 	if (r == 0 && wants_discard(d))
 		r = discard(d, row, err);
+	FAIL_POINT("devmapper-discarded");
 	if (r < 0 || atomic_load(&d->is_stopping))
 		return r;
 	return delete_device(d, row, err);

@@ -28,6 +28,7 @@
 #include "drivers/overlay/probe.h"
 #include "drivers/overlay/quota.h"
 #include "lib/cleanup.h"
+#include "lib/fail-point.h"
 #include "lib/fs-at.h"
 #include "lib/fs-type.h"
 #include "lib/layer-dirs.h"
@@ -389,6 +390,7 @@ overlay_get(void *h, const char *id, uint32_t kind, char **ret_path,
 	if (r < 0)
 		return imgd_error_prefix(err, "layer %.12s", id);
 	r = overlay_layer_path(o, id, r == 1 ? "diff" : "merged", &path, err);
+	FAIL_POINT("overlay-mounted");
 	if (r == 0)
 		r = users_add(o, id, err);
 	if (r < 0)
@@ -601,7 +603,8 @@ overlay_remove(void *h, const char *id, struct imgd_error **err)
 		project = project_of(layer_fd);
 	has_short = overlay_read_short(o, id, name, NULL) == 0;
 	r = layer_dirs_remove(&o->layers, id, err);
-	/* A crash before this line leaves a short name to open. */
+	/* A crash here leaves a short name to open. */
+	FAIL_POINT("overlay-short-left");
 	if (r == 0 && has_short)
 		(void)unlinkat(o->links_fd, name, 0);
 	/* Not before: a layer that stays keeps its limit. */

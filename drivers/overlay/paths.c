@@ -11,6 +11,7 @@
 
 #include "drivers/overlay/overlay.h"
 #include "lib/cleanup.h"
+#include "lib/fail-point.h"
 #include "lib/strbuf.h"
 
 int
@@ -70,6 +71,7 @@ overlay_make_short(struct overlay *o, int layer_fd, const char *id,
 	if (tries == 16)
 		return imgd_error_set(err, EEXIST,
 		    "layer %.12s: no free short name found", id);
+	FAIL_POINT("overlay-short-made");
 	(void)snprintf(back, sizeof(back), "../l/%s", name);
 	if (symlinkat(back, layer_fd, "link") < 0) {
 		r = imgd_error_set(err, errno, "layer %.12s: %s", id,

@@ -20,6 +20,7 @@
 #include "imgd/driver.h"
 
 #include "lib/cleanup.h"
+#include "lib/fail-point.h"
 #include "lib/fs-at.h"
 #include "lib/fs-type.h"
 #include "lib/layer-dirs.h"
@@ -152,6 +153,7 @@ make_layer(struct vfs *v, const char *id, const char *parent, uint32_t state,
 		r = root_fd;
 	if (r == 0 && parent != NULL)
 		r = copy_parent(v, layer_fd, root_fd, parent, err);
+	FAIL_POINT("vfs-filled");
 	if (r < 0)
 		(void)imgd_error_prefix(err, "layer %.12s", id);
 	if (r == 0)

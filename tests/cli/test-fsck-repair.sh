@@ -39,6 +39,8 @@ for driver in vfs overlay; do
 	imgd mount box "$dir/mnt" >/dev/null
 	ok "$driver: a mounted store is sound" \
 	    says '^1 layers checked, 0 problems;exit 0;$' fsck --deep
+	ok "$driver: what it was compared with is gone" test -z \
+	    "$(sql "SELECT key FROM layers WHERE state <> 'ready'")"
 	imgd umount box
 	wait_for_engine
 

@@ -4,9 +4,12 @@
 #
 #     crash-guest.sh kills DRIVER OPTIONS N SEED   TAP, one line for each kill
 #     crash-guest.sh work DRIVER OPTIONS N SEED    for ever; says what it did
+#     crash-guest.sh steps DRIVER OPTIONS N SEED   N of them
 #     crash-guest.sh verify DRIVER OPTIONS N SEED  against DIR/state
 #
-# OPTIONS: "--driver-opt K=V …", may be empty.  The run's directory holds
+# OPTIONS: "--driver-opt K=V …", may be empty.  CRASH_TOP is where the disk is
+# mounted, if not at /run/disk; what is said goes into the log of the device
+# CRASH_MARK, too, before anything else is done.  The run's directory holds
 # "images", the blobs of a registry.  What it says:
 #
 #     PULLING X, PULLED X, REMOVING X, REMOVED X   of images
@@ -19,7 +22,7 @@ options=$3
 count=$4
 seed=$5
 images="one two three four"
-store=/run/disk/$driver
+store=${CRASH_TOP:-/run/disk}/$driver
 config=/run/daemon.json
 program=$(find "$builddir/stage" -path '*/bin/imgd' | head -n 1)
 . "$srcdir/tests/lib/registry.sh"
@@ -53,29 +56,35 @@ engine_ended() {
 	flock -w 60 "$store/root/lock" true
 }
 
+say() { # WORD NAME
+	[ -z "${CRASH_MARK:-}" ] ||
+	    dmsetup message "$CRASH_MARK" 0 mark "$1:$2" || exit
+	echo "$1 $2"
+}
+
 do_pull() {
-	echo "PULLING $1"
+	say PULLING "$1"
 	imgd pull -q --driver="$driver" "$1:1" >/dev/null &&
-	    echo "PULLED $1"
+	    say PULLED "$1"
 }
 
 do_remove() {
-	echo "REMOVING $1"
-	imgd rmi "$1:1" >/dev/null && echo "REMOVED $1"
+	say REMOVING "$1"
+	imgd rmi "$1:1" >/dev/null && say REMOVED "$1"
 }
 
 do_make() {
-	echo "MAKING c$1"
+	say MAKING "c$1"
 	imgd create --driver="$driver" "c$1" "$1:1" >/dev/null || return
 	dir=$(imgd mount "c$1") || return
 	echo "$1" >"$dir/file-of-c$1" && sync "$dir/file-of-c$1" "$dir" &&
-	    echo "MADE c$1"
+	    say MADE "c$1"
 	imgd umount "c$1"
 }
 
 do_unmake() {
-	echo "UNMAKING c$1"
-	imgd rm "c$1" >/dev/null && echo "UNMADE c$1"
+	say UNMAKING "c$1"
+	imgd rm "c$1" >/dev/null && say UNMADE "c$1"
 }
 
 has_image() {
@@ -218,4 +227,10 @@ work)
 	while :; do
 		step
 	done ;;
+steps)
+	while [ "$count" -gt 0 ]; do
+		count=$((count - 1))
+		step
+	done
+	engine_ended ;;
 esac
