@@ -173,8 +173,7 @@ serve(struct visitor *v)
 		answer(v, JOB_GOING, NULL);
 		job_free(job);
 	} else if (r > 0) {
-		if (job->n_fds > 0)
-			answer(v, JOB_BEGUN, NULL);
+		answer(v, JOB_BEGUN, NULL);
 		job_run(job);
 	}
 }

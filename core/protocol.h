@@ -35,8 +35,8 @@ enum {
 	JOB_FAILED,
 	/* engine: it is ending, start over */
 	JOB_GOING,
-	/* engine: the job begins, and may use the descriptors: what was read
-	 * or written cannot be so again */
+	/* engine: the job begins: from now on it may have been done, or have
+	 * used the descriptors, and whoever asked must not begin it again */
 	JOB_BEGUN
 };
 

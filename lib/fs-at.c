@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/xattr.h>
 #include <unistd.h>
@@ -314,28 +315,68 @@ fs_boot_id(char **ret, struct imgd_error **err)
 	return r;
 }
 
+/* The mount point of a line of mountinfo, its fifth field; NULL if there is
+ * none. */
+static const char *
+mount_point(char *line)
+{
+	char *save = NULL, *field = NULL;
+	int i;
+
+	for (i = 0; i < 5; i++)
+		field = strtok_r(i == 0 ? line : NULL, " ", &save);
+	if (field != NULL)
+		unescape(field);
+	return field;
+}
+
+/* Whether f is open on mountinfo; the error otherwise. */
+static int
+check_mountinfo(FILE *f, struct imgd_error **err)
+{
+	return f != NULL ? 0
+			 : imgd_error_set(err, errno,
+			       "/proc/self/mountinfo: %s", strerror(errno));
+}
+
 int
 fs_is_mount_point(const char *path, struct imgd_error **err)
 {
 	cleanup_fclose FILE *f = fopen("/proc/self/mountinfo", "re");
 	cleanup_free char *line = NULL;
 	size_t size = 0;
+	int r = check_mountinfo(f, err);
 
-	if (f == NULL)
-		return imgd_error_set(err, errno, "/proc/self/mountinfo: %s",
-		    strerror(errno));
+	if (r < 0)
+		return r;
 	while (getline(&line, &size, f) > 0) {
-		char *save = NULL, *field = NULL;
-		int i;
+		const char *at = mount_point(line);
 
-		/* The fifth field is the mount point. */
-		for (i = 0; i < 5; i++)
-			field = strtok_r(i == 0 ? line : NULL, " ", &save);
-		if (field == NULL)
-			continue;
-		unescape(field);
-		if (strcmp(field, path) == 0)
+		if (at != NULL && strcmp(at, path) == 0)
 			return 1;
+	}
+	return 0;
+}
+
+int
+fs_detach_mounts(const char *prefix, struct imgd_error **err)
+{
+	cleanup_fclose FILE *f = fopen("/proc/self/mountinfo", "re");
+	cleanup_free char *line = NULL;
+	size_t size = 0;
+	int r = check_mountinfo(f, err);
+
+	if (r < 0)
+		return r;
+	while (getline(&line, &size, f) > 0) {
+		const char *at = mount_point(line);
+
+		/* With what is mounted on it, so that the order is none. */
+		if (at != NULL && str_starts(at, prefix) &&
+		    umount2(at, MNT_DETACH | UMOUNT_NOFOLLOW) < 0 &&
+		    errno != EINVAL && errno != ENOENT)
+			return imgd_error_set(err, errno, "unmount %s: %s",
+			    at, strerror(errno));
 	}
 	return 0;
 }

@@ -68,4 +68,8 @@ int fs_boot_id(char **ret, struct imgd_error **err);
 /* Whether path is a mount point, by /proc/self/mountinfo. */
 int fs_is_mount_point(const char *path, struct imgd_error **err);
 
+/* Take down every mount of this namespace whose mount point begins with prefix,
+ * at once, whoever uses it. */
+int fs_detach_mounts(const char *prefix, struct imgd_error **err);
+
 #endif

@@ -132,6 +132,23 @@ drop_default_acls(const struct layer_dirs *ld)
 	(void)fremovexattr(ld->tmp_fd, attr);
 }
 
+/* A probe that was killed may have left its mount, too. */
+static int
+sweep_probes(struct layer_dirs *ld, int home_fd, struct imgd_error **err)
+{
+	cleanup_free char *home = NULL, *prefix = NULL;
+	int r = fs_real_path(home_fd, &home, err);
+
+	if (r < 0)
+		return r;
+	if (asprintf(&prefix, "%s/" LAYER_PROBE_PREFIX, home) < 0) {
+		prefix = NULL;
+		return imgd_error_set(err, ENOMEM, "out of memory");
+	}
+	r = fs_detach_mounts(prefix, err);
+	return r < 0 ? r : sweep(ld, home_fd, LAYER_PROBE_PREFIX, err);
+}
+
 int
 layer_dirs_open(struct layer_dirs *ld, const struct imgd_env *env,
     const char *layers_name, struct imgd_error **err)
@@ -154,7 +171,7 @@ layer_dirs_open(struct layer_dirs *ld, const struct imgd_env *env,
 	if (r == 0 && !read_only)
 		r = sweep(ld, ld->dying_fd, "", err);
 	if (r == 0 && !read_only)
-		r = sweep(ld, env->home_fd, LAYER_PROBE_PREFIX, err);
+		r = sweep_probes(ld, env->home_fd, err);
 	if (r < 0)
 		layer_dirs_done(ld);
 	return r;

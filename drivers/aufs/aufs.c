@@ -162,8 +162,6 @@ open_all(struct aufs *a, struct imgd_error **err)
 
 	if (r >= 0)
 		r = fs_real_path(a->sync_fd, &a->home, err);
-	if (r >= 0 && !read_only)
-		r = aufs_unmount_trials(a, err);
 	if (r >= 0)
 		r = layer_dirs_open(&a->layers, a->env, "records", err);
 	if (r >= 0)

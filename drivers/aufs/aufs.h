@@ -101,9 +101,6 @@ int aufs_probe(const struct imgd_env *env, struct imgd_error **err);
 /* Read the options; ret_by is never AUTO. */
 int aufs_read_options(const struct imgd_env *env, enum aufs_by *ret_by,
     struct imgd_error **err);
-/* Unmount the trials of probes that were killed, so that what they left can
- * be deleted. */
-int aufs_unmount_trials(struct aufs *a, struct imgd_error **err);
 /* Learn what the kernel's aufs can do, once a boot. */
 int aufs_learn_limits(struct aufs *a, struct imgd_error **err);
 

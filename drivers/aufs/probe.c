@@ -383,35 +383,6 @@ aufs_probe(const struct imgd_env *env, struct imgd_error **err)
 	    : aufs_fuse_probe(&aufs_host_ops, env->home_fd, err);
 }
 
-int
-aufs_unmount_trials(struct aufs *a, struct imgd_error **err)
-{
-	cleanup_closedir DIR *d = NULL;
-	struct dirent *de;
-	int fd = fs_open_dir(a->sync_fd, ".", err);
-
-	if (fd < 0)
-		return fd;
-	d = fdopendir(fd);
-	if (d == NULL) {
-		(void)close(fd);
-		return no_memory(err);
-	}
-	while ((de = readdir(d)) != NULL) {
-		cleanup_free char *target = NULL;
-
-		if (strncmp(de->d_name, LAYER_PROBE_PREFIX,
-			strlen(LAYER_PROBE_PREFIX)) != 0)
-			continue;
-		if (asprintf(&target, "%s/%s/mnt", a->home, de->d_name) < 0) {
-			target = NULL;
-			return no_memory(err);
-		}
-		(void)a->ops->umount(target, MNT_DETACH | UMOUNT_NOFOLLOW);
-	}
-	return 0;
-}
-
 /*
  * What was learned is kept in HOME/limits, a link whose target is
  * "BOOT/RELEASE BRANCHES DIO DIRPERM1 XINO": probing takes hundreds of

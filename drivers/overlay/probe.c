@@ -13,6 +13,7 @@
 
 #include "drivers/overlay/probe.h"
 #include "lib/cleanup.h"
+#include "lib/fail-point.h"
 #include "lib/fs-at.h"
 #include "lib/fs-type.h"
 #include "lib/layer-dirs.h"
@@ -130,6 +131,7 @@ try_overlay(const struct mount_ops *ops, int fd, const char *dir,
 	r = overlay_mount(ops, &om, err);
 	if (r < 0)
 		return r;
+	FAIL_POINT("overlay-probe-mounted");
 	r = use_overlay(fd, err);
 	u = overlay_umount(ops, target, r < 0 ? NULL : err);
 	if (r < 0 || u < 0)

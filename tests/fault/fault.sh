@@ -29,11 +29,11 @@ strike() {
 	rm -f "$dir/token" "$dir/token.struck"
 	: >"$dir/token"
 	engine_stop
-	env LD_PRELOAD="$fault_lib" IMGD_FAULT_ROLE="$fault_role" \
+	timeout 120 env LD_PRELOAD="$fault_lib" IMGD_FAULT_ROLE="$fault_role" \
 	    IMGD_FAULT_AT="$fault_what" IMGD_FAULT_N="$fault_n" \
 	    IMGD_FAULT_DO="$fault_do" IMGD_FAULT_TOKEN="$dir/token" \
 	    ${log_points:+IMGD_FAULT_LOG="$dir/points"} \
-	    timeout 120 "$program" --root "$root" --config "$dir/daemon.json" \
+	    "$program" --root "$root" --config "$dir/daemon.json" \
 	    "$@" </dev/null >"$dir/said" 2>"$dir/said-badly"
 	status=$?
 	# Some faults come when the engine ends.

@@ -61,15 +61,21 @@ with_fault() {
 	strike "$role" "$what" "$n" "$action" "$@"
 }
 
+use_drivers() {
+	engine_stop
+	for user in "$driver" "$other"; do
+		imgd pull -q --driver="$user" one:1 >/dev/null &&
+		    imgd rmi one:1 >/dev/null || return
+	done
+}
+
 # Where it stands before the verb.  What a removal could not delete is deleted
 # when the driver is used next.
 reset_store() { # VERB
 	! has_image one || imgd rmi one:1 >/dev/null || return
 	find_orphans >"$dir/orphans"
-	if [ -s "$dir/orphans" ]; then
-		engine_stop
-		run=imgd verb_of pull >/dev/null && imgd rmi one:1 >/dev/null ||
-		    return
+	if [ -s "$dir/orphans" ] || grep -qF " $root" /proc/self/mountinfo; then
+		use_drivers || return
 		find_orphans >"$dir/orphans"
 	fi
 	cat "$dir/orphans"
