@@ -243,9 +243,11 @@ enum {
 	/* engine: u32 IMGD_WH_*, u32 is_base; fds: directory, tar, recipe,
 	 * scratch */
 	UNPACK_START,
-	/* unpacker: the parent's tree is needed */
+	/* unpacker: u32 whether it is for the root's metadata alone; the
+	 * parent's tree is needed */
 	UNPACK_NEED_PARENT,
-	/* engine: fd of the parent's tree */
+	/* engine: fd of the parent's tree, or of another directory with such
+	 * metadata */
 	UNPACK_PARENT,
 	/* unpacker: str name, bytes value, fd; wants a trusted.* attribute */
 	UNPACK_SET_TRUSTED,

@@ -181,6 +181,7 @@ take_need_parent(struct pull *p, size_t index, struct message *m,
 		return imgd_error_set(err, IMGD_E_PROTOCOL,
 		    "unpacker: asked for a parent it has");
 	l->wants_parent = true;
+	l->wants_root_alone = message_get_u32(m) != 0;
 	return message_end(m, err);
 }
 
@@ -268,13 +269,20 @@ layer_give_parent(struct pull *p, size_t index, struct imgd_error **err)
 	cleanup_close int tree_fd = -EBADF;
 	cleanup_free char *path = NULL;
 	struct message m;
+	uint32_t whiteouts;
 	int r;
 
-	r = driver_get(p->driver, parent_key(p, index), IMGD_GET_TREE, &path,
-	    err);
+	/* Each layer's own directory has the root's metadata, and no mount is
+	 * needed for that; a layer's tar hardly ever has an entry for it. */
+	if (l->wants_root_alone)
+		r = driver_own_dir(p->driver, parent_key(p, index), &path,
+		    &whiteouts, err);
+	else
+		r = driver_get(p->driver, parent_key(p, index), IMGD_GET_TREE,
+		    &path, err);
 	if (r < 0)
 		return r;
-	l->has_parent_get = true;
+	l->has_parent_get = !l->wants_root_alone;
 	r = tree_clone(path, &tree_fd, err);
 	if (r < 0)
 		return r;

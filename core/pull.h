@@ -76,6 +76,7 @@ struct pull_layer {
 	bool is_ready, is_fetched, is_unpacked; /* what was heard */
 	bool is_takeover; /* somebody else had begun it */
 	bool wants_parent, has_parent; /* NEED_PARENT asked, answered */
+	bool wants_root_alone;         /* not what is below it */
 	bool holds_slot;
 	bool is_spooled;     /* its blob is kept as it comes */
 	bool has_get;        /* driver_get of this layer is held */

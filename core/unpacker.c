@@ -81,13 +81,15 @@ answer(struct worker *w, uint32_t type, struct message *m,
 }
 
 static int
-need_parent(void *ctx, int *ret_tree_fd, struct imgd_error **err)
+need_parent(void *ctx, bool for_root, int *ret_tree_fd,
+    struct imgd_error **err)
 {
 	cleanup(message_done) struct message m;
 	struct worker *w = ctx;
 	int r;
 
 	message_init(&m, UNPACK_NEED_PARENT);
+	message_put_u32(&m, for_root);
 	r = message_send(w->sock, &m, err);
 	if (r >= 0)
 		r = answer(w, UNPACK_PARENT, &m, err);

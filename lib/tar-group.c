@@ -152,7 +152,7 @@ make_links_count(struct tar_tree *t, struct imgd_error **err)
 {
 	struct search s = { .tree = t, .todo = STRBUF_INIT };
 	char path[LIMIT_PATH_BYTES + 1];
-	int parent_fd = tree_parent(t, err);
+	int parent_fd = tree_parent(t, /* for_root= */ false, err);
 	struct statfs fs;
 	int r;
 
@@ -195,7 +195,7 @@ group_copy_up(struct tar_tree *t, const struct stat *lower_st, int dir_fd,
 		.todo = STRBUF_INIT,
 	};
 	char path[LIMIT_PATH_BYTES + 1];
-	int parent_fd = tree_parent(t, err);
+	int parent_fd = tree_parent(t, /* for_root= */ false, err);
 	int r = parent_fd < 0 ? parent_fd : push(&s, "", 0, err);
 
 	while (r >= 0 && s.n_found < lower_st->st_nlink && pop(&s, path))

@@ -145,7 +145,7 @@ tree_open(int root_fd, const char *path)
 }
 
 int
-tree_parent(struct tar_tree *t, struct imgd_error **err)
+tree_parent(struct tar_tree *t, bool for_root, struct imgd_error **err)
 {
 	int r;
 
@@ -154,7 +154,8 @@ tree_parent(struct tar_tree *t, struct imgd_error **err)
 	if (t->params->need_parent == NULL)
 		return imgd_error_set(err, EOPNOTSUPP,
 		    "the parent layer is needed and cannot be had");
-	r = t->params->need_parent(t->params->ctx, &t->parent_fd, err);
+	r = t->params->need_parent(t->params->ctx, for_root, &t->parent_fd,
+	    err);
 	return r < 0 ? r : t->parent_fd;
 }
 
@@ -181,7 +182,7 @@ tree_lower_dir(struct tar_tree *t, const char *path, size_t len, int *ret_fd,
 
 	if (!t->is_own || is_below_opaque(t, path, len))
 		return 0;
-	fd = tree_parent(t, err);
+	fd = tree_parent(t, /* for_root= */ false, err);
 	if (fd < 0)
 		return fd;
 	fd = tree_open(fd, path);
@@ -594,7 +595,7 @@ finish_root(struct tar_tree *t, struct imgd_error **err)
 
 	if (!t->is_own || t->has_root_entry)
 		return 0;
-	from.fd = tree_parent(t, err);
+	from.fd = tree_parent(t, /* for_root= */ true, err);
 	if (from.fd < 0)
 		return from.fd;
 	r = meta_copy(t, &from, &to, &st, err);

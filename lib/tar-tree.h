@@ -142,9 +142,9 @@ int tree_lower_dir(struct tar_tree *t, const char *path, size_t len,
 bool tree_is_whited_out(const struct tar_tree *t, const struct tar_dir *dir,
     const char *name, const struct stat *st);
 
-/* The parent's tree, asked for when first needed.  Returns the borrowed
- * descriptor. */
-int tree_parent(struct tar_tree *t, struct imgd_error **err);
+/* The parent's tree, asked for when first needed; for_root: as in lib/tar.h,
+ * and then it is not needed again.  Returns the borrowed descriptor. */
+int tree_parent(struct tar_tree *t, bool for_root, struct imgd_error **err);
 
 /* ---- tar-group.c ---- */
 

@@ -36,9 +36,10 @@ struct tar_unpack {
 	 * IMGD_WH_AUFS and IMGD_WH_OVERLAY only: the merged tree of the sealed
 	 * parent as a read-only directory descriptor, which stays borrowed.
 	 * Called at most once, when first needed; it blocks until the parent
-	 * is sealed.
+	 * is sealed.  for_root: only the root's metadata will be read, and
+	 * what is below it does not matter.
 	 */
-	int (*need_parent)(void *ctx, int *ret_tree_fd,
+	int (*need_parent)(void *ctx, bool for_root, int *ret_tree_fd,
 	    struct imgd_error **err);
 	/*
 	 * Set a trusted.* attribute (also the opaque mark) on fd, which may be

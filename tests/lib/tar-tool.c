@@ -49,10 +49,11 @@ struct parent {
 };
 
 static int
-need_parent(void *ctx, int *ret_fd, struct imgd_error **err)
+need_parent(void *ctx, bool for_root, int *ret_fd, struct imgd_error **err)
 {
 	struct parent *p = ctx;
 
+	(void)for_root;
 	if (p->path == NULL || p->fd >= 0)
 		return imgd_error_set(err, EINVAL,
 		    p->fd >= 0 ? "asked twice" : "no --parent");

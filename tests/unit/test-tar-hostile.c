@@ -129,9 +129,10 @@ write_strbuf(void *ctx, const void *buf, uint64_t len,
 }
 
 static int
-empty_parent(void *ctx, int *ret_fd, struct imgd_error **err)
+empty_parent(void *ctx, bool for_root, int *ret_fd, struct imgd_error **err)
 {
 	(void)ctx;
+	(void)for_root;
 	(void)err;
 	*ret_fd = parent_fd;
 	return 0;

@@ -39,10 +39,12 @@ read_tar(void *ctx, void *buf, uint64_t len, struct imgd_error **err)
 
 /* What the engine does when an unpacker asks: the parent is sealed by now. */
 static int
-need_parent(void *ctx, int *ret_tree_fd, struct imgd_error **err)
+need_parent(void *ctx, bool for_root, int *ret_tree_fd,
+    struct imgd_error **err)
 {
 	struct unpacking *u = ctx;
 
+	(void)for_root;
 	(void)err;
 	if (is_listed_as(u->store, u->parent, IMGD_STATE_STAGED) &&
 	    u->store->d->list != NULL)
