@@ -243,4 +243,5 @@ def main():
             write('%s/multi/%s/%d.tar' % (top, name, i), data)
 
 
-main()
+if __name__ == '__main__':
+    main()
