@@ -9,7 +9,7 @@
 #include "lib/strbuf.h"
 #include "tests/fuzz/fuzz.h"
 
-#define MAX_PLAIN (4u << 20) /* a bomb is no news */
+#define MAX_PLAIN (300u << 10) /* a bomb is no news */
 
 struct plain {
 	struct strbuf data;

@@ -26,7 +26,7 @@ import evil_recipes
 from evil_case import OCI, dump, sha
 from rawtar import BASE, d, f, hard, opq, sym, tar, wh
 
-MOST = 40000  # bytes: a larger one only makes a fuzzer slow
+MOST = 20000  # bytes: a larger one only makes a fuzzer slow
 
 DIGEST = 'sha256:' + '5' * 64
 REFERENCES = [
