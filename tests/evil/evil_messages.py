@@ -118,6 +118,7 @@ PULLER = {
     'failed-with-controls': msg(FAILED, 5, 'one\x1b[2Jline\nor two\r'),
     'failed-with-60-kb': msg(FAILED, 5, 'x' * 60000),
     'failed-without-text': msg(FAILED, 5),
+    'failed-with-no-text': msg(FAILED, 5, ''),
     'retrying-with-controls': msg(RETRYING, '\x1b[2J\n', 1) * 50 + msg(0),
     'legacy-flood': msg(LEGACY_LAYER, '5' * 64, '', U64(1),
                         b'{}') * 5000,
