@@ -1,4 +1,6 @@
-/* Recipes: none of them reads outside of the tree or says what is not so. */
+/* Recipes: whatever one says, it ends, and a failure is told.  That none reads
+ * outside of the tree is for tests/evil: a fuzzer would find out what is looked
+ * for, and write it. */
 #include "config.h"
 
 #include <errno.h>
@@ -21,7 +23,7 @@ take(void *ctx, const void *data, uint64_t len, struct imgd_error **err)
 {
 	uint64_t *sum = ctx;
 
-	MUST(memmem(data, (size_t)len, "root:x:0:0:", 11) == NULL);
+	(void)data;
 	*sum += len;
 	return *sum > MAX_BYTES ? imgd_error_set(err, IMGD_E_LIMIT, "enough")
 				: 0;

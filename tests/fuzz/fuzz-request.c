@@ -26,7 +26,7 @@ read_target(const char *s)
 
 	must_be_told(r, err);
 	if (r >= 0) {
-		MUST(q.minor >= API_MINOR_MIN && q.minor <= API_MINOR_MAX);
+		MUST(q.minor <= API_MINOR_MAX);
 		(void)request_matches(&q, "/images/*/json", &name);
 		(void)request_flag(&q, "all");
 	}
