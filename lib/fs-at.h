@@ -58,8 +58,8 @@ int fs_set_trusted(int fd, const char *name, const void *value, size_t len);
 
 /*
  * Whether an extended attribute says how layers stack, to overlayfs or to
- * fuse-overlayfs, and nothing of what they hold.  One that an image brings could
- * hide what is below or show another file in its place.
+ * fuse-overlayfs, and nothing of what they hold.  One that an image brings
+ * could hide what is below or show another file in its place.
  */
 bool fs_attr_is_stacking(const char *name);
 

@@ -181,7 +181,8 @@ def documents(_canary):
             ('sha512', 'sha512:' + '5' * 128),
             ('algorithm', '../../etc:' + '5' * 64),
             ('nul', 'sha256:' + '5' * 63 + '\0'),
-            ('long', 'sha256:' + '5' * 100000), ('space', ' sha256:' + '5' * 64),
+            ('long', 'sha256:' + '5' * 100000),
+            ('space', ' sha256:' + '5' * 64),
             ('control', 'sha256:\x1b[31m' + '5' * 59)):
         yield layer('digest-' + name, path, 'digest|NUL|\\\\u0000',
                     digest=digest)
@@ -190,7 +191,7 @@ def documents(_canary):
                lambda i: i.manifest['config'].update(
                    digest='sha256:/etc/passwd'))
     yield case('digest-of-diff-id', path, 'diff_id', lambda i: i.set_config(
-        dump(i.config).replace(diff_ids(i)[0].encode(), b'sha256:../../x')))
+        dump(i.config).replace(diff_ids(i)[0].encode(), b'sha256:../x')))
 
     size = 'CVE-2017-11468 Docker, sizes'
     yield layer('size-is-negative', size, 'size', size=-1)

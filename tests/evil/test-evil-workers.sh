@@ -54,7 +54,8 @@ daemon_stop
 
 enter puller
 cp "$dir"/all/puller/* "$dir/messages"
-refused "an engine with a false puller" . imgd pull -q 127.0.0.1:1/t/layer-noise:1
+refused "an engine with a false puller" . \
+    imgd pull -q 127.0.0.1:1/t/layer-noise:1
 before=$(descriptors)
 for name in $(names puller); do
 	refused "puller: $name" . timeout 60 "$program" --root "$root" \

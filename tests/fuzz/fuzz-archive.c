@@ -1,4 +1,4 @@
-/* Archives of images, also compressed ones: what is in them, and their layers. */
+/* Archives of images, also compressed ones: what is in them, their layers. */
 #include "config.h"
 
 #include <unistd.h>

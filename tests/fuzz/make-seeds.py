@@ -96,6 +96,9 @@ def streams():
     yield 'stored', gzip.compress(good, 0, mtime=0)
     yield 'plain', b'hello'
     for case in evil_images.streams(b''):
+        # A window of 128 MiB costs as much time as a thousand inputs.
+        if 'window-27' in case.name:
+            continue
         for blob in case.image.layers:
             yield case.name, blob.data
 
