@@ -139,8 +139,7 @@ attr_counts(const struct walk *w, const char *name)
 	if (w->params->is_raw && (strcmp(name, "trusted.overlay.opaque") == 0 ||
 				     strcmp(name, "user.overlay.opaque") == 0))
 		return true;
-	return !str_starts(name, "trusted.overlay.") &&
-	    !str_starts(name, "user.overlay.") &&
+	return !fs_attr_is_stacking(name) &&
 	    strcmp(name, "security.selinux") != 0;
 }
 

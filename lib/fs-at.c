@@ -262,6 +262,14 @@ fs_set_trusted(int fd, const char *name, const void *value, size_t len)
 	return fsetxattr(fd, "user.overlay.opaque", value, len, 0);
 }
 
+bool
+fs_attr_is_stacking(const char *name)
+{
+	return str_starts(name, "trusted.overlay.") ||
+	    str_starts(name, "user.overlay.") ||
+	    str_starts(name, "user.fuseoverlayfs.");
+}
+
 const char *
 fs_fd_path(int fd, char buf[32])
 {

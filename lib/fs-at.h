@@ -56,6 +56,13 @@ int fs_write_all(int fd, const void *data, size_t len,
  */
 int fs_set_trusted(int fd, const char *name, const void *value, size_t len);
 
+/*
+ * Whether an extended attribute says how layers stack, to overlayfs or to
+ * fuse-overlayfs, and nothing of what they hold.  One that an image brings
+ * could hide what is below or show another file in its place.
+ */
+bool fs_attr_is_stacking(const char *name);
+
 /* "/proc/self/fd/N": a path that names what fd is open on. */
 const char *fs_fd_path(int fd, char buf[32]);
 

@@ -103,10 +103,11 @@ zstd_push(struct inflate *z, const uint8_t *data, size_t len,
 	struct zstd *s = z->state;
 	ZSTD_inBuffer in = { data, len, 0 };
 	ZSTD_outBuffer out;
-	size_t left;
+	size_t left, was_at;
 	int r, code;
 
 	do {
+		was_at = in.pos;
 		out = (ZSTD_outBuffer){ z->out, INFLATE_OUT_BYTES, 0 };
 		left = ZSTD_decompressStream(s->stream, &out, &in);
 		if (ZSTD_isError(left)) {
@@ -117,7 +118,9 @@ zstd_push(struct inflate *z, const uint8_t *data, size_t len,
 			return imgd_error_set(err, code, "zstd: %s",
 			    ZSTD_getErrorName(left));
 		}
-		s->is_between = left == 0;
+		/* Asked again behind a frame's end it wants the next one. */
+		if (left == 0 || in.pos > was_at || out.pos > 0)
+			s->is_between = left == 0;
 		r = inflate_emit(z, z->out, out.pos, err);
 		if (r < 0)
 			return r;

@@ -320,7 +320,7 @@ message_get_error(struct message *m, struct imgd_error **err)
 	uint32_t code = message_get_u32(m);
 	const char *text = message_get_str(m);
 
-	if (m->is_bad || code == 0 || code > 4095)
+	if (m->is_bad || code == 0 || code > 4095 || text[0] == '\0')
 		return imgd_error_set(err, IMGD_E_PROTOCOL,
 		    "malformed error message");
 	return imgd_error_set(err, (int)code, "%s", text);

@@ -13,6 +13,7 @@
 #include <archive_entry.h>
 
 #include "lib/cleanup.h"
+#include "lib/fs-at.h"
 #include "lib/limits.h"
 #include "lib/strbuf.h"
 #include "lib/tar-entry.h"
@@ -129,8 +130,7 @@ list_xattrs(const char *name, int fd, char *buf, size_t size)
 static bool
 is_foreign(const char *attr)
 {
-	return str_starts(attr, "trusted.overlay.") ||
-	    str_starts(attr, "user.overlay.") ||
+	return fs_attr_is_stacking(attr) ||
 	    str_starts(attr, "security.selinux");
 }
 

@@ -84,8 +84,7 @@ remove_xattr(const struct tar_object *o, const char *name)
 static bool
 is_foreign(const char *name)
 {
-	return str_starts(name, "trusted.overlay.") ||
-	    str_starts(name, "user.overlay.") ||
+	return fs_attr_is_stacking(name) ||
 	    strcmp(name, "security.selinux") == 0;
 }
 

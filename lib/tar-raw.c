@@ -316,6 +316,30 @@ parse_decimal(const char *p, size_t len, uint64_t *ret)
 	return len > 0 && v <= MAX_SIZE;
 }
 
+/* Pairs of numbers with commas between: how many; GNU tar refuses others, and
+ * libarchive makes something of them. */
+static int
+count_map(const char *p, size_t len, uint64_t *ret, struct imgd_error **err)
+{
+	uint64_t v, n = 0;
+	size_t i;
+
+	while (len > 0) {
+		const char *comma = memchr(p, ',', len);
+
+		i = comma != NULL ? (size_t)(comma - p) : len;
+		if (!parse_decimal(p, i, &v) || i + 1 == len)
+			return bad(err, "a sparse map has what is no number");
+		n++;
+		p += comma != NULL ? i + 1 : i;
+		len -= comma != NULL ? i + 1 : i;
+	}
+	if (n % 2 != 0)
+		return bad(err, "a sparse map is cut short");
+	*ret = n / 2;
+	return 0;
+}
+
 /* One record of a pax header that bears on name or size. */
 static int
 pax_record(struct tar_raw *t, const char *key, size_t key_len, const char *val,
@@ -336,8 +360,9 @@ pax_record(struct tar_raw *t, const char *key, size_t key_len, const char *val,
 		{ "GNU.sparse.realsize", NULL, &t->real_size },
 		{ "GNU.sparse.numblocks", NULL, &t->sparse_count },
 	};
-	uint64_t v, commas = 0;
+	uint64_t v = 0;
 	size_t i;
+	int r;
 
 	for (i = 0; i < sizeof(known) / sizeof(*known); i++) {
 		if (strlen(known[i].key) != key_len ||
@@ -353,9 +378,10 @@ pax_record(struct tar_raw *t, const char *key, size_t key_len, const char *val,
 		return 0;
 	}
 	if (key_len == 14 && memcmp(key, "GNU.sparse.map", 14) == 0) {
-		for (i = 0; i < len; i++)
-			commas += val[i] == ',';
-		set_number(t, &t->sparse_map, commas / 2 + 1);
+		r = count_map(val, len, &v, err);
+		if (r < 0)
+			return r;
+		set_number(t, &t->sparse_map, v);
 	}
 	return 0;
 }

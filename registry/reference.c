@@ -314,14 +314,25 @@ reference_copy(const struct reference *ref, struct reference *ret,
 	return 0;
 }
 
+/* Whether the domain can be left out: a path may begin as another domain
+ * does, and would then be taken for that one's. */
+static bool
+is_implied(const struct reference *ref)
+{
+	const char *slash = strchr(ref->path, '/');
+
+	return strcmp(ref->domain, REFERENCE_DEFAULT_DOMAIN) == 0 &&
+	    (slash == NULL ||
+		!is_domain(ref->path, (size_t)(slash - ref->path)));
+}
+
 static char *
 format(const struct reference *ref, bool is_familiar, bool has_tail)
 {
 	struct strbuf sb = STRBUF_INIT;
 	const char *path = ref->path;
 
-	if (!is_familiar ||
-	    strcmp(ref->domain, REFERENCE_DEFAULT_DOMAIN) != 0)
+	if (!is_familiar || !is_implied(ref))
 		strbuf_printf(&sb, "%s/", ref->domain);
 	else if (str_starts(path, "library/") &&
 	    strchr(path + strlen("library/"), '/') == NULL)

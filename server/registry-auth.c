@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "lib/base64.h"
+#include "lib/cleanup.h"
 #include "lib/cleanup-json.h"
 #include "lib/json-scan.h"
 #include "server/registry-auth.h"
@@ -50,12 +51,12 @@ registry_auth_parse(const char *json, size_t len, struct registry_auth *ret,
     struct imgd_error **err)
 {
 	cleanup_json struct json_object *o = NULL;
+	cleanup_error struct imgd_error *why = NULL;
 	int r;
 
-	if (json_scan(json, len, err) < 0) {
-		(void)imgd_error_prefix(err, "credentials");
-		return -EINVAL;
-	}
+	if (json_scan(json, len, &why) < 0)
+		return imgd_error_set(err, EINVAL, "credentials: %s",
+		    imgd_error_msg(why));
 	o = json_tokener_parse(json);
 	if (!json_object_is_type(o, json_type_object))
 		return imgd_error_set(err, EINVAL,

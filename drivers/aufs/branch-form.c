@@ -89,14 +89,6 @@ is_device_0_0(const struct stat *st)
 
 /* ---- attributes ---- */
 
-static bool
-is_stacking_attr(const char *attr)
-{
-	return str_starts(attr, "trusted.overlay.") ||
-	    str_starts(attr, "user.overlay.") ||
-	    str_starts(attr, "user.fuseoverlayfs.");
-}
-
 /* Drop what fuse-overlayfs keeps in attributes of name, which may be ".".
  * Returns 1 if one of them says that it is opaque. */
 static int
@@ -114,7 +106,7 @@ drop_attrs(struct walk *w, const char *name, struct imgd_error **err)
 		return errno == EOPNOTSUPP ? 0 :
 		    fail(err, "list xattrs of", name);
 	for (attr = w->list; attr < w->list + len; attr += strlen(attr) + 1) {
-		if (!is_stacking_attr(attr))
+		if (!fs_attr_is_stacking(attr))
 			continue;
 		if (str_ends(attr, ".opaque") &&
 		    lgetxattr(path, attr, value, sizeof(value)) == 1 &&

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Archives that are damaged or made to do harm change nothing, and cost no more
-# than one line.
+# than one line, also through a pipe; tests/evil loads all of them from files.
 if [ "${ARCHIVE_UNSHARED:-}" != yes ]; then
 	ARCHIVE_UNSHARED=yes exec unshare -m "$0" "$@"
 fi
@@ -16,12 +16,6 @@ copy "oci:$dir/oci:real" "docker-archive:$dir/peer.tar:new:1" || exit 99
 copy "oci:$dir/other:1" "docker-archive:$dir/other.tar:new:1" || exit 99
 imgd load -q -i "$dir/other.tar" >/dev/null || exit 99
 
-for file in "$dir"/evil/*.tar; do
-	name=${file##*/}
-	name=${name%.tar}
-	refused "$name" "$(cat "$dir/evil/$name.expect")" \
-	    imgd load --driver="$driver" -i "$file"
-done
 by_pipe() {
 	"$program" --root "$root" --config "$dir/daemon.json" load <"$dir/in"
 }

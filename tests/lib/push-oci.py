@@ -8,10 +8,6 @@ import sys
 import urllib.parse
 import urllib.request
 
-LAYOUT, TAG, TARGET = sys.argv[1:]
-BASE = "/".join(TARGET.split("/")[:3])
-REPO, NAME = TARGET[len(BASE) + 1:].rsplit(":", 1)
-
 
 def call(method, url, data=b"", media_type="application/octet-stream"):
     request = urllib.request.Request(url, data, {"Content-Type": media_type},
@@ -20,26 +16,28 @@ def call(method, url, data=b"", media_type="application/octet-stream"):
         return reply.headers
 
 
-def blob(digest):
-    with open(LAYOUT + "/blobs/" + digest.replace(":", "/"), "rb") as f:
-        return f.read()
+def push(layout, tag, target):
+    def blob(digest):
+        with open(layout + "/blobs/" + digest.replace(":", "/"), "rb") as f:
+            return f.read()
 
-
-def main():
-    with open(LAYOUT + "/index.json") as f:
+    base = "/".join(target.split("/")[:3])
+    repo, name = target[len(base) + 1:].rsplit(":", 1)
+    with open(layout + "/index.json") as f:
         entries = json.load(f)["manifests"]
     entry = [e for e in entries if e["annotations"][
-        "org.opencontainers.image.ref.name"] == TAG][0]
+        "org.opencontainers.image.ref.name"] == tag][0]
     text = blob(entry["digest"])
     manifest = json.loads(text)
     wanted = {d["digest"] for d in manifest["layers"]}
     for digest in wanted | {manifest["config"]["digest"]}:
-        headers = call("POST", "%s/v2/%s/blobs/uploads/" % (BASE, REPO))
-        url = urllib.parse.urljoin(BASE, headers["Location"])
+        headers = call("POST", "%s/v2/%s/blobs/uploads/" % (base, repo))
+        url = urllib.parse.urljoin(base, headers["Location"])
         call("PUT", url + ("&" if "?" in url else "?") + "digest=" + digest,
              blob(digest))
-    call("PUT", "%s/v2/%s/manifests/%s" % (BASE, REPO, NAME), text,
-         manifest["mediaType"])
+    call("PUT", "%s/v2/%s/manifests/%s" % (base, repo, name), text,
+         entry["mediaType"])
 
 
-main()
+if __name__ == "__main__":
+    push(*sys.argv[1:])

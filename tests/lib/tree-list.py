@@ -66,6 +66,37 @@ def walk(dir_fd, prefix, out):
             os.close(fd)
 
 
+def lines(top, root_mtime=True, mtime=True, with_xattrs=True, links=True):
+    found = [(b'', os.stat(top), '')]
+    fd = os.open(top, os.O_RDONLY | os.O_DIRECTORY)
+    walk(fd, b'', found)
+    os.close(fd)
+    found.sort()
+    # A merged tree tells the link count of a lower layer: count what is seen.
+    groups = {}
+    for path, st, extra in found:
+        if not stat.S_ISDIR(st.st_mode):
+            groups.setdefault((st.st_dev, st.st_ino), []).append(path)
+    out = []
+    for path, st, extra in found:
+        kind = TYPES[stat.S_IFMT(st.st_mode)]
+        time = str(st.st_mtime_ns)
+        if not mtime or (path == b'' and not root_mtime):
+            time = '-'
+        line = ['/' + text(path), kind,
+                '%04o' % stat.S_IMODE(st.st_mode),
+                '%d:%d' % (st.st_uid, st.st_gid), time]
+        if extra:
+            line.append(extra)
+        group = groups.get((st.st_dev, st.st_ino), [])
+        if len(group) > 1 and kind != 'dir' and links:
+            line.append('group=/' + text(group[0]))
+        if with_xattrs:
+            line += xattrs(os.path.join(os.fsencode(top), path))
+        out.append(' '.join(line))
+    return out
+
+
 def main():
     p = argparse.ArgumentParser()
     p.add_argument('--no-root-mtime', action='store_true')
@@ -75,34 +106,11 @@ def main():
     p.add_argument('dir')
     args = p.parse_args()
     sys.setrecursionlimit(10000)
-
     os.chdir(args.dir)
-    found = [(b'', os.stat('.'), '')]
-    fd = os.open('.', os.O_RDONLY | os.O_DIRECTORY)
-    walk(fd, b'', found)
-    os.close(fd)
-    found.sort()
-    # A merged tree tells the link count of a lower layer: count what is seen.
-    groups = {}
-    for path, st, extra in found:
-        if not stat.S_ISDIR(st.st_mode):
-            groups.setdefault((st.st_dev, st.st_ino), []).append(path)
-    for path, st, extra in found:
-        kind = TYPES[stat.S_IFMT(st.st_mode)]
-        mtime = str(st.st_mtime_ns)
-        if args.no_mtime or (path == b'' and args.no_root_mtime):
-            mtime = '-'
-        line = ['/' + text(path), kind,
-                '%04o' % stat.S_IMODE(st.st_mode),
-                '%d:%d' % (st.st_uid, st.st_gid), mtime]
-        if extra:
-            line.append(extra)
-        group = groups.get((st.st_dev, st.st_ino), [])
-        if len(group) > 1 and kind != 'dir' and not args.no_links:
-            line.append('group=/' + text(group[0]))
-        if not args.no_xattr:
-            line += xattrs(path or b'.')
-        print(' '.join(line))
+    for line in lines('.', not args.no_root_mtime, not args.no_mtime,
+                      not args.no_xattr, not args.no_links):
+        print(line)
 
 
-main()
+if __name__ == '__main__':
+    main()

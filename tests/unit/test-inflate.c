@@ -239,12 +239,12 @@ gzip_cut_anywhere_is_refused(void **state)
 /* ---- the others ---- */
 
 static void
-add_zstd(struct strbuf *sb)
+add_zstd(struct strbuf *sb, size_t len)
 {
 	size_t max = ZSTD_compressBound(PLAIN_BYTES), n;
 	cleanup_free void *packed = malloc(max);
 
-	n = ZSTD_compress(packed, max, plain, PLAIN_BYTES, 3);
+	n = ZSTD_compress(packed, max, plain, len, 3);
 	assert_false(ZSTD_isError(n));
 	strbuf_append(sb, packed, n);
 }
@@ -256,15 +256,36 @@ zstd_with_frames_and_skippable_frames(void **state)
 
 	(void)state;
 	strbuf_append(&sb, "\x50\x2a\x4d\x18\x03\0\0\0abc", 11);
-	add_zstd(&sb);
+	add_zstd(&sb, PLAIN_BYTES);
 	strbuf_append(&sb, "\x5f\x2a\x4d\x18\x03\0\0\0abc", 11);
-	add_zstd(&sb);
+	add_zstd(&sb, PLAIN_BYTES);
 	expect_plain(&sb, "zstd", 2);
 	strbuf_puts(&sb, "junk");
 	expect_failure(&sb);
 	sb.len -= 5;
 	expect_failure(&sb);
 	strbuf_done(&sb);
+}
+
+/* What comes out in pieces of 128 KiB may end with a whole one. */
+static void
+zstd_of_whole_pieces(void **state)
+{
+	static const size_t pieces[] = { 13, 4096, 1 << 20 };
+	struct strbuf sb = STRBUF_INIT, out = STRBUF_INIT;
+	size_t len, i;
+
+	(void)state;
+	for (len = 128 << 10; len <= PLAIN_BYTES; len += 128 << 10) {
+		add_zstd(&sb, len);
+		for (i = 0; i < sizeof(pieces) / sizeof(pieces[0]); i++) {
+			assert_int_equal(run(decoders[0], &sb, pieces[i],
+			    &out, NULL), 0);
+			assert_int_equal(out.len, len);
+			strbuf_done(&out);
+		}
+		strbuf_done(&sb);
+	}
 }
 
 static void
@@ -400,6 +421,7 @@ main(void)
 		cmocka_unit_test(gzip_damage_is_found),
 		cmocka_unit_test(gzip_cut_anywhere_is_refused),
 		cmocka_unit_test(zstd_with_frames_and_skippable_frames),
+		cmocka_unit_test(zstd_of_whole_pieces),
 		cmocka_unit_test(zstd_window_past_the_limit_is_refused),
 		cmocka_unit_test(xz_streams),
 		cmocka_unit_test(bzip2_streams),

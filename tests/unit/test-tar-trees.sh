@@ -240,6 +240,8 @@ done
 
 # ---- evil tars ----
 
+"$python" "$lib/../evil/make-evil.py" --layers "$work/t/evil" || exit 1
+
 evil() {
 	: >log
 	expect=$(cat "t/evil/$1.expect")
@@ -250,7 +252,7 @@ evil() {
 			echo "it was accepted" >>log
 			return 1
 		fi
-		[ "$(wc -l <log)" = 1 ] && grep -qF -e "$expect" log || return 1
+		[ "$(wc -l <log)" = 1 ] && grep -Eq -e "$expect" log || return 1
 		grep -q '^tar-tool: ' log || return 1
 	done
 	[ "$(ls out)" = witness ] && [ "$(cat out/witness)" = untouched ] &&
