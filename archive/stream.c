@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "archive/archive-impl.h"
@@ -158,6 +159,7 @@ end_inflater(struct archive_stream *s, struct imgd_error **err)
 	if (i->is_running) {
 		(void)pthread_join(i->thread, NULL);
 		i->is_running = false;
+		close_fd(&s->fd);
 	}
 	return i->result < 0 ? imgd_error_set(err, -i->result, "%s",
 				   imgd_error_msg(i->error))
@@ -260,22 +262,26 @@ look(struct archive_stream *s, bool may_stream, const struct platform *want,
 	}
 }
 
-static void
-stream_free(struct archive_stream *s)
+void
+archive_stream_free(struct archive_stream *s)
 {
-	/* A thread that reads for it ends with the process only. */
-	if (s == NULL || s->inflater.is_running)
+	struct inflater *i;
+	struct stat st;
+
+	if (s == NULL)
 		return;
+	i = &s->inflater;
+	if (i->is_running) {
+		if (fstat(i->in_fd, &st) < 0 || !S_ISREG(st.st_mode))
+			return;
+		close_fd(&s->fd);
+		(void)pthread_join(i->thread, NULL);
+	}
 	member_reader_free(s->reader);
 	image_archive_free(s->archive);
-	imgd_error_free(s->inflater.error);
+	imgd_error_free(i->error);
+	free(s->layers);
 	free(s);
-}
-
-static void
-stream_freep(struct archive_stream **s)
-{
-	stream_free(*s);
 }
 
 static int
@@ -284,8 +290,6 @@ open_copy(struct archive_stream *s, const struct platform *want,
 {
 	int r = drain(s, err);
 
-	if (s->inflater.out_fd >= 0)
-		close_fd(&s->fd);
 	if (r >= 0 && lseek(s->copy.fd, 0, SEEK_SET) < 0)
 		r = imgd_error_set(err, errno, "%s", strerror(errno));
 	return r < 0 ? r : image_archive_open(s->copy.fd, want, ret, err);
@@ -296,7 +300,7 @@ archive_stream_open(int fd, int copy_fd, uint64_t max_bytes, bool may_stream,
     const struct platform *want, struct archive_stream **ret,
     struct image_archive **ret_archive, struct imgd_error **err)
 {
-	cleanup(stream_freep) struct archive_stream *s =
+	cleanup(archive_stream_freep) struct archive_stream *s =
 	    calloc(1, sizeof(*s));
 	struct member_source source = { .read = stream_read, .ctx = s,
 		.read_bytes = READ_BYTES, .max_bytes = INT64_MAX };

@@ -36,6 +36,16 @@ int archive_stream_open(int fd, int copy_fd, uint64_t max_bytes,
     bool may_stream, const struct platform *want, struct archive_stream **ret,
     struct image_archive **ret_archive, struct imgd_error **err);
 
+/* With the archive.  SIGPIPE is ignored.  If what is decompressed comes through
+ * a pipe that has not ended, a thread still waits for it: then this does
+ * nothing, and the process is to end. */
+void archive_stream_free(struct archive_stream *s);
+static inline void
+archive_stream_freep(struct archive_stream **s)
+{
+	archive_stream_free(*s);
+}
+
 /* Name the image that is read, as image_archive_find() gave it; borrowed. */
 int archive_stream_take(struct archive_stream *s, const struct found_image *f,
     struct imgd_error **err);

@@ -54,12 +54,13 @@ compare_bytes(void *ctx, const void *buf, uint64_t len,
 
 /* A tree with a bit of everything for the layer to stand on. */
 static int
-parent(void *ctx, int *ret_fd, struct imgd_error **err)
+parent(void *ctx, bool for_root, int *ret_fd, struct imgd_error **err)
 {
 	static int tree_fd = -EBADF;
 	int fd;
 
 	(void)ctx;
+	(void)for_root;
 	(void)err;
 	if (tree_fd < 0) {
 		tree_fd = scratch_tree("parent");
