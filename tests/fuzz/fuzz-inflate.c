@@ -1,6 +1,6 @@
 /*
- * Compressed streams: ISA-L and zlib say the same of each, whatever pieces it
- * comes in.  The first byte says how large those are.
+ * Compressed streams: what zlib takes ISA-L takes, too, as the same; and both
+ * whatever pieces it comes in.  The first byte says how large those are.
  */
 #include "config.h"
 
@@ -11,29 +11,22 @@
 
 #define MAX_PLAIN (300u << 10) /* a bomb is no news */
 
-struct plain {
-	struct strbuf data;
-	bool is_full;
-};
-
 static int
 gather(void *ctx, const void *data, uint64_t len, struct imgd_error **err)
 {
-	struct plain *p = ctx;
+	struct strbuf *plain = ctx;
 
 	MUST(len > 0);
-	if (p->data.len + len > MAX_PLAIN) {
-		p->is_full = true;
+	if (plain->len + len > MAX_PLAIN)
 		return imgd_error_set(err, IMGD_E_LIMIT, "enough");
-	}
-	strbuf_append(&p->data, data, (size_t)len);
+	strbuf_append(plain, data, (size_t)len);
 	return 0;
 }
 
 /* Returns a code of inflate's, and what came out. */
 static int
 run(const struct deflate *with, const uint8_t *data, size_t len, size_t piece,
-    struct plain *ret)
+    struct strbuf *ret)
 {
 	cleanup(inflate_freep) struct inflate *z = NULL;
 	cleanup_error struct imgd_error *err = NULL;
@@ -50,46 +43,56 @@ run(const struct deflate *with, const uint8_t *data, size_t len, size_t piece,
 	if (r >= 0)
 		r = inflate_end(z, &err);
 	must_be_told(r, err);
-	MUST(inflate_bytes(z) == ret->data.len);
+	MUST(inflate_bytes(z) == ret->len);
 	return r;
 }
 
 static void
-compare(const struct deflate *with, const uint8_t *data, size_t len,
-    size_t piece, int wanted, const struct plain *plain)
+must_be_same(int r, const struct strbuf *a, int s, const struct strbuf *b)
 {
-	struct plain got = { .data = STRBUF_INIT };
-	int r = run(with, data, len, piece, &got);
-
-	MUST((r < 0) == (wanted < 0));
-	MUST(got.is_full == plain->is_full);
 	/* Of a damaged stream one may have given more than the other. */
+	MUST((r < 0) == (s < 0));
 	if (r >= 0) {
-		MUST(got.data.len == plain->data.len);
-		MUST(got.data.len == 0 || memcmp(got.data.data,
-		    plain->data.data, got.data.len) == 0);
+		MUST(a->len == b->len);
+		MUST(a->len == 0 || memcmp(a->data, b->data, a->len) == 0);
 	}
-	strbuf_done(&got.data);
+}
+
+/* In one piece and in many; ret is what it came to. */
+static int
+run_both(const struct deflate *with, const uint8_t *data, size_t len,
+    size_t piece, struct strbuf *ret)
+{
+	struct strbuf again = STRBUF_INIT;
+	int r = run(with, data, len, len + 1, ret);
+
+	must_be_same(r, ret, run(with, data, len, piece, &again), &again);
+	strbuf_done(&again);
+	return r;
 }
 
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 {
-	struct plain plain = { .data = STRBUF_INIT };
+	struct strbuf plain = STRBUF_INIT;
 	size_t piece;
 	int r;
 
 	if (len == 0)
 		return 0;
 	piece = 1 + data[0] * 7u;
-	data++;
-	len--;
-	r = run(&deflate_zlib, data, len, len + 1, &plain);
-	compare(&deflate_zlib, data, len, piece, r, &plain);
+	r = run_both(&deflate_zlib, data + 1, len - 1, piece, &plain);
 #ifdef HAVE_ISAL
-	compare(&deflate_isal, data, len, len + 1, r, &plain);
-	compare(&deflate_isal, data, len, piece, r, &plain);
+	struct strbuf other = STRBUF_INIT;
+	int s = run_both(&deflate_isal, data + 1, len - 1, piece, &other);
+
+	/* ISA-L takes sets of codes that are incomplete (RFC 1951, 3.2.7),
+	 * which zlib refuses. */
+	if (r >= 0)
+		must_be_same(r, &plain, s, &other);
+	strbuf_done(&other);
 #endif
-	strbuf_done(&plain.data);
+	(void)r;
+	strbuf_done(&plain);
 	return 0;
 }
