@@ -6,10 +6,11 @@
  * for an image t/NAME; as an unpacker or packer, which speaks first,
  * $HOME/messages/unpacker.  With FILE.fds beside it, descriptors go with the
  * first byte.  Then it listens until nobody is there, or ends at once where
- * FILE.end is.
+ * FILE.end is.  Each that speaks adds a byte to $HOME/spoken.
  */
 #include "config.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -97,6 +98,26 @@ send_file(int sock, const char *path)
 	}
 }
 
+static void
+leave_mark(const char *home)
+{
+	cleanup_close int fd = -EBADF;
+	char path[4096];
+
+	(void)snprintf(path, sizeof(path), "%s/spoken", home);
+	fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+	if (fd >= 0)
+		(void)!write(fd, ".", 1);
+}
+
+int
+imgd_worker_prepare(int sock, unsigned int what)
+{
+	(void)sock;
+	(void)what;
+	return 0;
+}
+
 int
 imgd_worker_main(int sock, unsigned int what)
 {
@@ -106,8 +127,10 @@ imgd_worker_main(int sock, unsigned int what)
 	if (what != SPAWN_UNPACKER && what != SPAWN_PACKER &&
 	    read_name(sock, name, sizeof(name)) < 0)
 		return 1;
-	(void)snprintf(path, sizeof(path), "%s/messages/%s",
-	    home != NULL ? home : "", name);
+	if (home == NULL)
+		home = "";
+	(void)snprintf(path, sizeof(path), "%s/messages/%s", home, name);
+	leave_mark(home);
 	send_file(sock, path);
 	while (!is_there(path, ".end") && recv(sock, buf, sizeof(buf), 0) > 0)
 		;
