@@ -10,13 +10,14 @@
  *     IMGD_FAULT_N=N                      the N-th strikes; the first is 1,
  *                                         and with 0 none does
  *     IMGD_FAULT_DO=kill|short|ERRNO      a name, EIO say
- *     IMGD_FAULT_TOKEN=FILE               struck once: who finds the file moves
- *                                         it to FILE.struck, with a line that
- *                                         says where
- *     IMGD_FAULT_LOG=FILE                 what is counted appends its name to it,
- *                                         and so does every point
+ *     IMGD_FAULT_FILE=FILE                of 8 MiB, all zero: only one process
+ *                                         is struck, and the first 512 bytes
+ *                                         then say where
+ *     IMGD_FAULT_LOG=yes                  from byte 1024 on is a line for each
+ *                                         call that is counted, and each point
  *
- * A process counts for itself.  Calls that the C library makes for itself, as
+ * The file is mapped before a worker confines itself, which could not open it
+ * afterwards.  A process counts for itself.  Calls that the C library makes for itself, as
  * stdio does, are not seen.
  */
 #include "config.h"
@@ -58,12 +59,37 @@
 #define SHORT (-2)
 
 static struct {
-	const char *role, *what, *token, *log;
+	const char *role, *what;
+	struct shared *shared; /* NULL: nothing strikes */
 	unsigned long n;
 	int action; /* an errno, KILL or SHORT */
-	bool is_malloc;
+	bool is_malloc, has_log;
 	bool is_on; /* this process has the role */
 } fault;
+
+#define FILE_BYTES (8u << 20)
+
+static struct shared {
+	char where[512];
+	atomic_int is_taken;
+	atomic_ulong n_log; /* bytes */
+	char pad[512 - 2 * sizeof(long)];
+	char log[FILE_BYTES - 1024];
+} *map_file(const char *path)
+{
+	void *map;
+	long fd;
+
+	if (path == NULL)
+		return NULL;
+	fd = syscall(SYS_openat, AT_FDCWD, path, O_RDWR | O_CLOEXEC);
+	if (fd < 0)
+		return NULL;
+	map = mmap(NULL, FILE_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED,
+	    (int)fd, 0);
+	(void)syscall(SYS_close, fd);
+	return map != MAP_FAILED ? map : NULL;
+}
 
 static const char *role;
 static atomic_ulong count;
@@ -90,7 +116,7 @@ become(const char *name)
 {
 	role = name;
 	atomic_store(&count, 0);
-	fault.is_on = fault.token != NULL && strcmp(fault.role, role) == 0;
+	fault.is_on = fault.shared != NULL && strcmp(fault.role, role) == 0;
 }
 
 static void
@@ -108,14 +134,15 @@ begin(void)
 	    getenv("IMGD_FAULT_DO");
 	size_t i;
 
-	fault.log = getenv("IMGD_FAULT_LOG");
-	fault.token = getenv("IMGD_FAULT_TOKEN");
+	is_inside = true;
+	fault.has_log = getenv("IMGD_FAULT_LOG") != NULL;
+	fault.shared = map_file(getenv("IMGD_FAULT_FILE"));
 	fault.what = getenv("IMGD_FAULT_AT");
 	fault.role = getenv("IMGD_FAULT_ROLE");
 	if (fault.role == NULL)
 		fault.role = "engine";
 	if (fault.what == NULL || action == NULL)
-		fault.token = NULL;
+		fault.shared = NULL;
 	fault.n = n != NULL ? strtoul(n, NULL, 10) : 1;
 	for (i = 0; i < sizeof(actions) / sizeof(actions[0]); i++)
 		if (action != NULL && strcmp(action, actions[i].name) == 0)
@@ -126,6 +153,7 @@ begin(void)
 	become(strncmp(program_invocation_short_name, "imgd-", 5) == 0
 	    ? program_invocation_short_name + 5
 	    : "client");
+	is_inside = false;
 }
 
 /* Whether the list of what strikes has the name. */
@@ -144,54 +172,65 @@ is_chosen(const char *name)
 	return false;
 }
 
-/* Under is_inside: nothing of it counts. */
+/* The place in a program or library, as addr2line takes it. */
 static void
-append(const char *path, const char *line)
-{
-	long fd = syscall(SYS_openat, AT_FDCWD, path,
-	    O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
-
-	(void)syscall(SYS_write, fd, line, strlen(line));
-	(void)syscall(SYS_close, fd);
-}
-
-/* The file is there for one of all who ask. */
-static bool
-take_token(const char *name, const void *caller)
+find_site(const void *caller, char *buf, size_t size)
 {
 	Dl_info info = { .dli_fname = "?" };
-	char path[4096], line[512];
 
-	(void)snprintf(path, sizeof(path), "%s.struck", fault.token);
-	if (syscall(SYS_renameat2, AT_FDCWD, fault.token, AT_FDCWD, path,
-		0) < 0)
-		return false;
 	(void)dladdr(caller, &info);
-	(void)snprintf(line, sizeof(line), "%s %s, %s+%#lx\n", role, name,
-	    info.dli_fname, (unsigned long)((const char *)caller -
+	(void)snprintf(buf, size, "%s+%#lx", info.dli_fname,
+	    (unsigned long)((const char *)caller -
 		(const char *)info.dli_fbase));
-	append(path, line);
+}
+
+/* There is one fault for all. */
+static bool
+take_turn(const char *name, const void *caller)
+{
+	char site[400];
+
+	if (atomic_exchange(&fault.shared->is_taken, 1) != 0)
+		return false;
+	find_site(caller, site, sizeof(site));
+	(void)snprintf(fault.shared->where, sizeof(fault.shared->where),
+	    "%s %s, %s\n", role, name, site);
 	return true;
 }
 
+/* A point by its name alone; a call with its place and number, too. */
 static void
-note(const char *name)
+note(const char *name, const void *caller, unsigned long number)
 {
-	char line[128];
+	char site[400], line[512];
+	unsigned long at;
+	size_t len;
 
-	if (fault.log == NULL)
+	if (fault.shared == NULL || !fault.has_log)
 		return;
-	(void)snprintf(line, sizeof(line), "%s\n", name);
-	append(fault.log, line);
+	if (caller == NULL) {
+		(void)snprintf(line, sizeof(line), "%s\n", name);
+	} else {
+		find_site(caller, site, sizeof(site));
+		(void)snprintf(line, sizeof(line), "%s %s %lu\n", name, site,
+		    number);
+	}
+	len = strlen(line);
+	at = atomic_fetch_add(&fault.shared->n_log, len);
+	if (at + len <= sizeof(fault.shared->log))
+		memcpy(fault.shared->log + at, line, len);
 }
 
 static bool
-is_nth(const char *name)
+is_nth(const char *name, const void *caller)
 {
+	unsigned long number;
+
 	if (!is_chosen(name))
 		return false;
-	note(name);
-	return atomic_fetch_add(&count, 1) + 1 == fault.n;
+	number = atomic_fetch_add(&count, 1) + 1;
+	note(name, caller, number);
+	return number == fault.n;
 }
 
 /* Whether this call is the one; errno is set then. */
@@ -204,10 +243,13 @@ strikes(const char *name, const void *caller)
 	if (!fault.is_on || is_inside)
 		return false;
 	is_inside = true;
-	is_it = is_nth(name) && take_token(name, caller);
+	is_it = is_nth(name, caller) && take_turn(name, caller);
 	is_inside = false;
-	if (is_it && fault.action == KILL)
+	if (is_it && fault.action == KILL) {
 		(void)syscall(SYS_kill, getpid(), SIGKILL);
+		/* One that is confined may not. */
+		(void)syscall(SYS_exit_group, 128 + SIGKILL);
+	}
 	errno = is_it && fault.action > 0 ? fault.action : saved;
 	return is_it;
 }
@@ -221,7 +263,7 @@ imgd_fail_point(const char *name)
 	int saved = errno;
 
 	is_inside = true;
-	note(name);
+	note(name, NULL, 0);
 	is_inside = false;
 	(void)STRIKES(name);
 	errno = saved;

@@ -2,6 +2,8 @@
 # shellcheck disable=SC2034,SC2154 # cli.sh sets builddir, program, root, dir
 # One fault at a time in a command of imgd.  Source it after cli.sh; then
 #
+#     fault_begin, fault_end  before and after a command that gets $dir/fault as
+#                             IMGD_FAULT_FILE by itself; end sets struck
 #     strike ROLE WHAT N DO COMMAND…
 #                             imgd COMMAND with that fault (fault.c), and an
 #                             engine of its own; sets status, and struck to
@@ -19,6 +21,7 @@
 fault_lib=$builddir/tests/fault/.libs/imgd-fault.so
 struck=
 status=0
+log_points=
 
 strike() {
 	fault_role=$1
@@ -26,20 +29,30 @@ strike() {
 	fault_n=$3
 	fault_do=$4
 	shift 4
-	rm -f "$dir/token" "$dir/token.struck"
-	: >"$dir/token"
+	fault_begin
 	engine_stop
 	timeout 120 env LD_PRELOAD="$fault_lib" IMGD_FAULT_ROLE="$fault_role" \
 	    IMGD_FAULT_AT="$fault_what" IMGD_FAULT_N="$fault_n" \
-	    IMGD_FAULT_DO="$fault_do" IMGD_FAULT_TOKEN="$dir/token" \
-	    ${log_points:+IMGD_FAULT_LOG="$dir/points"} \
+	    IMGD_FAULT_DO="$fault_do" IMGD_FAULT_FILE="$dir/fault" \
+	    ${log_points:+IMGD_FAULT_LOG=yes} \
 	    "$program" --root "$root" --config "$dir/daemon.json" \
 	    "$@" </dev/null >"$dir/said" 2>"$dir/said-badly"
 	status=$?
 	# Some faults come when the engine ends.
 	engine_stop
-	struck=
-	[ ! -e "$dir/token.struck" ] || read -r struck <"$dir/token.struck"
+	fault_end
+}
+
+fault_begin() {
+	rm -f "$dir/fault"
+	truncate -s 8M "$dir/fault"
+}
+
+fault_end() {
+	struck=$(head -c 512 "$dir/fault" | tr -d '\0')
+	[ -z "$log_points" ] || tail -c +1025 "$dir/fault" | tr -d '\0' \
+	    >"$dir/points"
+	rm "$dir/fault"
 }
 
 said_well() {

@@ -5,8 +5,10 @@
 # then
 #
 #     sweep_begin             with $driver
-#     sweep ROLE WHAT DO      the n-th of WHAT in such a process strikes, for
-#                             $sweep_sample or IMGD_TEST_SAMPLE n, or for all
+#     sweep ROLE WHAT DO      the n-th of WHAT in such a process strikes: the
+#                             first and the last from each place in a program
+#                             (IMGD_TEST_SCALE=long), each n (=all), or
+#                             $sweep_sample or IMGD_TEST_SAMPLE of them
 #     sweep_calls ROLE WHAT DO VERB N…
 #                             these
 #     sweep_end               nothing is left
@@ -124,23 +126,29 @@ try_n() { # VERB
 	[ -z "$struck" ] || n_faults=$((n_faults + 1))
 }
 
-count_calls() { # VERB: sets n_calls
-	: >"$dir/points"
+count_calls() { # VERB: into "$dir/points"
 	log_points=yes
 	n=0
 	run=with_fault verb_of "$1"
 	log_points=
-	n_calls=$(grep -vcxE '.*-.*' "$dir/points")
 	[ "$status" -eq 0 ] && is_done "$1" && reset_store "$1"
 }
 
-# A few numbers up to $1, or all of them.
+# Which n are tried; "$dir/points" has a line with its place and number for each
+# call, and other lines for points.
 choose() {
-	if [ "${IMGD_TEST_SCALE:-}" = long ]; then
-		seq "$1"
-	else
-		shuf -i "1-$1" -n "${sweep_sample:-${IMGD_TEST_SAMPLE:-1}}"
-	fi
+	case ${IMGD_TEST_SCALE:-} in
+	all)	awk 'NF == 3 { print $3 }' "$dir/points" | sort -nu ;;
+	long)	awk 'NF == 3 {
+			at = $1 " " $2
+			if (!(at in first)) first[at] = $3
+			last[at] = $3
+		    }
+		    END { for (at in first) print first[at] "\n" last[at] }' \
+		    "$dir/points" | sort -nu ;;
+	*)	awk 'NF == 3 { print $3 }' "$dir/points" | sort -nu |
+		    shuf -n "${sweep_sample:-${IMGD_TEST_SAMPLE:-1}}" ;;
+	esac
 }
 
 sweep_calls() {
@@ -166,8 +174,7 @@ sweep() {
 			sed 's/^/# /' "$dir/why"
 			continue
 		}
-		[ "$n_calls" -gt 0 ] || continue
-		for n in $(choose "$n_calls"); do
+		for n in $(choose); do
 			try_n $verb
 		done
 	done
@@ -184,5 +191,4 @@ sweep_end() {
 	reset_store pull >"$dir/why" 2>&1
 	result $? "$driver: nothing is left in the end"
 	sed 's/^/# /' "$dir/why"
-	rm -f "$dir/token"
 }

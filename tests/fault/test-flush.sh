@@ -10,10 +10,9 @@
 # An engine that lives until $holder ends, whose first syncfs fails.
 hold() {
 	engine_stop
-	rm -f "$dir/token.struck"
-	: >"$dir/token"
+	fault_begin
 	env LD_PRELOAD="$fault_lib" IMGD_FAULT_AT=syncfs IMGD_FAULT_N=1 \
-	    IMGD_FAULT_DO=EIO IMGD_FAULT_TOKEN="$dir/token" "$program" \
+	    IMGD_FAULT_DO=EIO IMGD_FAULT_FILE="$dir/fault" "$program" \
 	    --root "$root" --config "$dir/daemon.json" events >/dev/null \
 	    </dev/null 2>&1 &
 	holder=$!
@@ -32,7 +31,8 @@ for driver in $drivers; do
 	engine=$(engine_pid)
 	refused "$driver: the flush fails" "flush.*Input/output error" \
 	    imgd pull -q --driver="$driver" one:1
-	ok "$driver: by that" test -e "$dir/token.struck"
+	fault_end
+	ok "$driver: by that" test -n "$struck"
 	sql "SELECT key FROM layers" >"$dir/left"
 	ok "$driver: nothing of it stays" test ! -s "$dir/left"
 	refused "$driver: the next one is not believed" \
