@@ -10,7 +10,7 @@
 #include "lib/strbuf.h"
 
 struct options {
-	const char *output, *format, *driver;
+	const char *output, *format, *driver, *platform;
 };
 
 static int
@@ -21,6 +21,7 @@ save(struct cli *cli, const struct options *o, const char *const *images,
 	const char *const env[][2] = {
 		{ "driver", o->driver },
 		{ "format", o->format },
+		{ "platform", o->platform },
 	};
 	struct job_request request = {
 		.name = "save",
@@ -48,6 +49,7 @@ cmd_save(struct cli *cli, int argc, char **argv)
 		{ 'o', "output", NULL, &o.output },
 		{ 0, "format", NULL, &o.format },
 		{ 0, "driver", NULL, &o.driver },
+		{ 0, "platform", NULL, &o.platform },
 		{ 0, NULL, NULL, NULL },
 	};
 	bool is_oci, is_dir;

@@ -31,7 +31,8 @@ const struct cmd cmds[] = {
 	{ "adopt", cmd_adopt, "[--driver D] [-q] [--json] DIR [IMAGE...]",
 	    "take over images of Docker or podman" },
 	{ "save", cmd_save,
-	    "[-o FILE|DIR/] [--format docker|oci] [--driver D] IMAGE...",
+	    "[-o FILE|DIR/] [--format docker|oci] [--driver D] [--platform P] "
+	    "IMAGE...",
 	    "write images to an archive" },
 	{ "load", cmd_load,
 	    "[-q] [--driver D] [--platform P] [-i FILE|DIR] [--json]",

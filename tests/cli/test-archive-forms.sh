@@ -135,6 +135,14 @@ progress() {
 	    grep -Fqx '{"stream":"Loaded image: new:1\n"}' "$dir/said-2"
 }
 ok "the stream is as Docker's" progress
+save_there() { # PLATFORM
+	imgd load -q -i "$dir/peer.tar" >/dev/null &&
+	    imgd save --platform "$1" new:1 >"$dir/there.tar"
+}
+ok "an image is saved for its platform" save_there linux/amd64
+refused "and for no other" "for linux/amd64, not for linux/arm64" \
+    save_there linux/arm64
+imgd rmi new:1 >/dev/null
 refused "another platform" "for linux/amd64, not for linux/arm64" \
     imgd load --platform linux/arm64 -i "$dir/peer.tar"
 cli_end
