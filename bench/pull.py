@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """Pull the same images with imgd and with whatever else is installed.
 
-usage: pull.py [--rounds N] [--shapes LIST] [--tools LIST] [--json FILE] IMGD
+usage: pull.py [--rounds N] [--shapes LIST] [--tools LIST] [--json FILE]
+               [--serial PROGRAM] IMGD
 
-IMGD is an installed program.  Run it as root, on a machine that does nothing
-else.  A registry on loopback serves the images; each tool has in each round a
+IMGD is an installed program, PROGRAM bench/serial.c, which is the floor.  Run
+it as root, on a machine that does nothing else.  A registry on loopback serves the images; each tool has in each round a
 freshly made ext4 of its own, since deleted inodes slow down creation, and the
 page cache is dropped before.  Rounds take the tools in turn.
 
@@ -315,6 +316,44 @@ class Containerd(Tool):
         return self.top + "/tar"
 
 
+class Podman(Tool):
+    name = "podman overlay"
+
+    def start(self, top):
+        super().start(top)
+        self.command = ["podman", "--root", top + "/root", "--runroot",
+                        top + "/run", "--storage-driver", "overlay"]
+
+    def pull(self, name):
+        self.run(*self.command, "pull", "-q", "--tls-verify=false", name)
+
+    def tree(self, name):
+        where = output(*self.command, "image", "mount", name).strip()
+        try:
+            run("tar", "-C", where, "-cf", self.top + "/tar", ".")
+        finally:
+            run(*self.command, "image", "unmount", name)
+        return self.top + "/tar"
+
+
+class Serial(Tool):
+    """bench/serial.c: layers side by side in directories of their own."""
+    name = "serial floor"
+
+    def pull(self, name):
+        place, tag = name.rsplit(":", 1)
+        host, repository = place.split("/", 1)
+        self.run(self.options.serial, "http://" + host, repository, tag,
+                 self.top + "/layers")
+
+    def tree(self, name):
+        layers = sorted(os.listdir(self.top + "/layers"), key=int)
+        run("tar", "-cf", self.top + "/tar", *[
+            word for layer in layers
+            for word in ("-C", "%s/layers/%s" % (self.top, layer), ".")])
+        return self.top + "/tar"
+
+
 class Umoci(Tool):
     name = "skopeo + umoci"
 
@@ -337,8 +376,12 @@ def all_tools(options, group):
                   Docker(options, group, "vfs")]
     if shutil.which("ctr"):
         tools.append(Containerd(options, group))
+    if shutil.which("podman"):
+        tools.append(Podman(options, group))
     if shutil.which("umoci"):
         tools.append(Umoci(options, group))
+    if options.serial:
+        tools.append(Serial(options, group))
     if options.tools:
         tools = [t for t in tools if any(w in t.name for w in options.tools)]
     return tools
@@ -451,6 +494,7 @@ def main():
                         type=lambda s: s.split(","))
     parser.add_argument("--tools", type=lambda s: s.split(","))
     parser.add_argument("--json")
+    parser.add_argument("--serial", type=os.path.abspath)
     parser.add_argument("imgd")
     options = parser.parse_args()
     options.imgd = os.path.abspath(options.imgd)

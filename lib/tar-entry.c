@@ -161,7 +161,11 @@ read_xattrs(struct tar_out *t, const char *name, int fd,
 			    : lgetxattr(name, attr, value, LIMIT_XATTRS_BYTES);
 		if (n < 0)
 			return file_fail(t, err);
+		errno = 0;
 		archive_entry_xattr_add_entry(e, attr, value, (size_t)n);
+		/* It does not say so. */
+		if (errno == ENOMEM)
+			return imgd_error_set(err, ENOMEM, "out of memory");
 	}
 	return 0;
 }

@@ -286,8 +286,14 @@ next_entry(struct unpack *u, struct imgd_error **err)
 	struct archive_entry *entry;
 	struct tar_raw_entry raw;
 	uint64_t link_size = 0;
-	int r = archive_read_next_header(u->archive, &entry);
+	int r;
 
+	/* libarchive leaves out attributes that it has no memory for, and says
+	 * nothing. */
+	errno = 0;
+	r = archive_read_next_header(u->archive, &entry);
+	if (r >= ARCHIVE_WARN && errno == ENOMEM)
+		return imgd_error_set(err, ENOMEM, "out of memory");
 	if (r == ARCHIVE_EOF && u->read_result == 0) {
 		r = tar_raw_next(u->raw, link_size, &raw, err);
 		return r > 0 ? disagree(err, "end") : r;

@@ -19,6 +19,7 @@
 # Points pass by in "$dir/points" when $log_points is yes.
 
 fault_lib=$builddir/tests/fault/.libs/imgd-fault.so
+[ -e "$fault_lib" ] || exit 99
 struck=
 status=0
 log_points=
