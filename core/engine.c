@@ -53,13 +53,20 @@ engine_enter(struct engine *e)
 }
 
 void
-engine_leave(struct engine *e)
+engine_wake(struct engine *e)
 {
 	const uint64_t one = 1;
 
+	/* -EAGAIN: it has been woken more often than it can count. */
+	(void)!write(e->wake_fd, &one, sizeof(one));
+}
+
+void
+engine_leave(struct engine *e)
+{
 	pthread_mutex_lock(&e->mutex);
 	e->n_jobs--;
-	(void)!write(e->wake_fd, &one, sizeof(one));
+	engine_wake(e);
 	pthread_mutex_unlock(&e->mutex);
 }
 

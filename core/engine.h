@@ -118,6 +118,9 @@ int engine_remove_layer(struct engine *e, const char *driver, const char *key,
  * that cannot go now stays dying. */
 int engine_reap(struct engine *e, struct imgd_error **err);
 
+/* Have the main thread look around. */
+void engine_wake(struct engine *e);
+
 /* A thread that the engine must not end before begins, and ends: the latter
  * is the last thing it does with the engine. */
 void engine_enter(struct engine *e);

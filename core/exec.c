@@ -140,12 +140,11 @@ engine_exec(struct engine *e, const char *role, int sock, int *ret_pidfd,
 {
 	struct exec_request q = { .role = role, .sock = sock,
 		.pidfd = -EBADF };
-	const uint64_t one = 1;
 
 	pthread_mutex_lock(&e->mutex);
 	q.next = e->execs;
 	e->execs = &q;
-	(void)!write(e->wake_fd, &one, sizeof(one));
+	engine_wake(e);
 	while (!q.is_done)
 		pthread_cond_wait(&e->changed, &e->mutex);
 	pthread_mutex_unlock(&e->mutex);
