@@ -133,6 +133,11 @@ class Op:
         each with whether it succeeds."""
         return [(self.apply(draft), draft)]
 
+    def apply_in_part(self, draft):
+        """All drafts that it may leave when it is cut off, but for none and
+        the whole."""
+        return []
+
     def __str__(self):
         return f"{type(self).__name__.lower()}({self.image})"
 
@@ -269,16 +274,21 @@ class Gc(Op):
     def run(self, world):
         return self.verb(world, "gc", "--max-size", "0")
 
-    def apply_beside(self, draft, held):
-        found = []
-        for n in range(len(held) + 1):
-            for kept in itertools.combinations(held, n):
+    def keeping(self, draft, images):
+        """What it leaves if it keeps some of those images."""
+        for n in range(len(images) + 1):
+            for kept in itertools.combinations(images, n):
                 after = Draft(draft.freeze())
                 for image in list(after.drivers):
                     if image not in kept and not after.is_mounted(image):
                         after.drop(image)
-                found.append((True, after))
-        return found
+                yield after
+
+    def apply_beside(self, draft, held):
+        return [(True, after) for after in self.keeping(draft, held)]
+
+    def apply_in_part(self, draft):
+        return list(self.keeping(draft, IMAGES))
 
 
 class Fsck(Op):
@@ -350,8 +360,9 @@ def outcomes(state, op, held, has_succeeded, is_disturbed):
         return done
     if not is_disturbed:
         return [] if done else [state]
-    # Nothing has happened, or the word of it was lost.
-    return [state, *done]
+    # Nothing has happened, or a part, or the word of it was lost.
+    return [state, *done,
+            *(draft.freeze() for draft in op.apply_in_part(Draft(state)))]
 
 
 def possible(state, ops, results):
