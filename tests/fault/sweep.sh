@@ -135,7 +135,7 @@ count_calls() { # VERB: into "$dir/points"
 }
 
 # Which n are tried; "$dir/points" has a line with its place and number for each
-# call, and other lines for points.
+# call, and other lines for points.  A sample is the same in each run.
 choose() {
 	case ${IMGD_TEST_SCALE:-} in
 	all)	awk 'NF == 3 { print $3 }' "$dir/points" | sort -nu ;;
@@ -146,8 +146,11 @@ choose() {
 		    }
 		    END { for (at in first) print first[at] "\n" last[at] }' \
 		    "$dir/points" | sort -nu ;;
-	*)	awk 'NF == 3 { print $3 }' "$dir/points" | sort -nu |
-		    shuf -n "${sweep_sample:-${IMGD_TEST_SAMPLE:-1}}" ;;
+	*)	echo "$role$what$action$verb" | sha512sum >"$dir/seed"
+		cat "$dir/seed" "$dir/seed" "$dir/seed" >"$dir/seeds"
+		awk 'NF == 3 { print $3 }' "$dir/points" | sort -nu |
+		    shuf -n "${sweep_sample:-${IMGD_TEST_SAMPLE:-1}}" \
+		    --random-source="$dir/seeds" ;;
 	esac
 }
 

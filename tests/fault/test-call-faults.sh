@@ -4,10 +4,10 @@
 # over whole pulls and removals: the verb says one clear line or succeeds, the
 # store is sound, and what was taken is given back.
 #
-# Of each sort of fault one n is tried per verb, by chance, or IMGD_TEST_SAMPLE;
-# with IMGD_TEST_SCALE=long the first and the last call from each place in the
-# code, with IMGD_TEST_SCALE=all every one, which takes days.  IMGD_TEST_DRIVERS
-# are other drivers than vfs, overlay and aufs.
+# Of each sort of fault one n is tried per verb, or IMGD_TEST_SAMPLE; with
+# IMGD_TEST_SCALE=long the first and the last call from each place in the code,
+# with IMGD_TEST_SCALE=all every one, which takes days.  IMGD_TEST_DRIVERS are
+# other drivers than vfs, overlay and aufs.
 if [ "${FAULT_UNSHARED:-}" != yes ]; then
 	FAULT_UNSHARED=yes exec unshare -m sh "$0" "$@"
 fi
