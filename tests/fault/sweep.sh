@@ -146,11 +146,16 @@ choose() {
 		    }
 		    END { for (at in first) print first[at] "\n" last[at] }' \
 		    "$dir/points" | sort -nu ;;
-	*)	echo "$role$what$action$verb" | sha512sum >"$dir/seed"
-		cat "$dir/seed" "$dir/seed" "$dir/seed" >"$dir/seeds"
+	*)	seed=$(echo "$role$what$action$verb" | cksum | cut -d' ' -f1)
 		awk 'NF == 3 { print $3 }' "$dir/points" | sort -nu |
-		    shuf -n "${sweep_sample:-${IMGD_TEST_SAMPLE:-1}}" \
-		    --random-source="$dir/seeds" ;;
+		    awk -v seed="$seed" \
+			-v n="${sweep_sample:-${IMGD_TEST_SAMPLE:-1}}" '
+			{ number[NR] = $0 }
+			END {
+				srand(seed)
+				while (NR > 0 && n-- > 0)
+					print number[int(rand() * NR) + 1]
+			}' | sort -nu ;;
 	esac
 }
 
