@@ -152,9 +152,11 @@ choose() {
 			-v n="${sweep_sample:-${IMGD_TEST_SAMPLE:-1}}" '
 			{ number[NR] = $0 }
 			END {
-				srand(seed)
-				while (NR > 0 && n-- > 0)
-					print number[int(rand() * NR) + 1]
+				x = seed % 2147483646 + 1
+				while (NR > 0 && n-- > 0) {
+					x = x * 16807 % 2147483647
+					print number[x % NR + 1]
+				}
 			}' | sort -nu ;;
 	esac
 }
