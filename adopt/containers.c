@@ -118,7 +118,7 @@ match_image(void *ctx, const char *text, size_t len, struct imgd_error **err)
 {
 	cleanup(json_putp) struct json_object *o = NULL;
 	struct image_search *search = ctx;
-	const char *id, *layer, *digest;
+	const char *id = "", *layer, *digest;
 	int r;
 
 	if (search->is_found)

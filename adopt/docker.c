@@ -51,7 +51,7 @@ parse_names(const struct store *s, const char *text, size_t len,
     struct adopt_images *images, struct imgd_error **err)
 {
 	cleanup(json_putp) struct json_object *root = NULL;
-	struct json_object *repositories;
+	struct json_object *repositories = NULL;
 	int r;
 
 	r = json_get_root(text, len, &root, err);

@@ -401,13 +401,17 @@ add_header(struct tarsum *t)
 
 /* ---- entries ---- */
 
+static unsigned int
+digit(char c)
+{
+	return (unsigned int)(c <= '9' ? c - '0' : c - 'a' + 10);
+}
+
 static void
 pack(uint8_t *to, const char *hex)
 {
 	for (; *hex != '\0'; hex += 2)
-		*to++ = (uint8_t)((hex[0] <= '9' ? hex[0] - '0'
-						 : hex[0] - 'a' + 10) << 4 |
-		    (hex[1] <= '9' ? hex[1] - '0' : hex[1] - 'a' + 10));
+		*to++ = (uint8_t)(digit(hex[0]) << 4 | digit(hex[1]));
 }
 
 static int

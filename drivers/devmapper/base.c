@@ -137,10 +137,11 @@ make(struct devmapper *d, struct imgd_error **err)
 	int r;
 
 	r = journal_row(d->journal, BASE_ID, &row, err);
-	if (r == 0)
-		r = pool_status(d, &ps, err);
-	else if (r > 0)
+	if (r > 0)
 		return format(d, &row, err);
+	if (r < 0)
+		return r;
+	r = pool_status(d, &ps, err);
 	if (r < 0)
 		return r;
 	if (ps.transaction != 0 || ps.data_used != 0)

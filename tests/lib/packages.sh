@@ -13,11 +13,11 @@ DEMO_PACKAGES="ca-certificates curl docker-registry procps python3 skopeo
 util-linux"
 
 # user-mode-linux and kmod: a kernel with a device-mapper, in a process.
-TEST_PACKAGES="acl attr binutils bsdutils btrfs-progs crun cryptsetup-bin
-dmsetup docker.io e2fsprogs erofs-utils fuse-overlayfs g++ iproute2 jq kmod
-libcap2-bin libcmocka-dev libfaketime mandoc openssl python3-docker sqlite3
-squashfs-tools strace thin-provisioning-tools umoci user-mode-linux valgrind
-xfsprogs"
+TEST_PACKAGES="acl attr binutils bsdutils btrfs-progs cppcheck crun
+cryptsetup-bin dmsetup docker.io e2fsprogs erofs-utils fuse-overlayfs g++
+iproute2 jq kmod libcap2-bin libcmocka-dev libfaketime mandoc openssl
+python3-docker sqlite3 squashfs-tools strace thin-provisioning-tools umoci
+user-mode-linux valgrind xfsprogs"
 
 policy=/usr/sbin/policy-rc.d
 policy_is_ours=
