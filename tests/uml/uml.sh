@@ -103,6 +103,17 @@ uml_start() {
 
 uml_init=${srcdir:-$(cd "$(dirname "$0")/../.." && pwd)}/tests/uml/init.sh
 
+# Look again a little later.  On a busy machine the kernel loses its timer now
+# and then, and nothing in it goes on until another alarm comes: here is one.
+# Before it is up it would die of that.
+uml_pause() {
+	sleep 0.1
+	uml_n_pauses=$((${uml_n_pauses:-0} + 1))
+	if [ $((uml_n_pauses % 10)) -eq 0 ] && [ -s "$uml_dir/output" ]; then
+		kill -s ALRM "$uml_pid" 2>/dev/null
+	fi
+}
+
 uml_is_over() {
 	! kill -0 "$uml_pid" 2>/dev/null
 }
@@ -114,7 +125,7 @@ uml_wait() {
 			echo "uml: no line like $2" >&2
 			return 1
 		fi
-		sleep 0.1
+		uml_pause
 	done
 }
 
@@ -155,7 +166,7 @@ uml_end() {
 			uml_late=yes
 			break
 		fi
-		sleep 0.1
+		uml_pause
 	done
 	uml_power_cut
 	grep -v '^imgd-uml: ' "$1/output"
