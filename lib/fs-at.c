@@ -338,53 +338,57 @@ mount_point(char *line)
 	return field;
 }
 
-/* Whether f is open on mountinfo; the error otherwise. */
+/* Call each for every mount point until it returns something but 0, which is
+ * the result then. */
 static int
-check_mountinfo(FILE *f, struct imgd_error **err)
+each_mount(int (*each)(const char *at, const char *arg,
+	       struct imgd_error **err),
+    const char *arg, struct imgd_error **err)
 {
-	return f != NULL ? 0
-			 : imgd_error_set(err, errno,
-			       "/proc/self/mountinfo: %s", strerror(errno));
+	cleanup_fclose FILE *f = fopen("/proc/self/mountinfo", "re");
+	cleanup_free char *line = NULL;
+	size_t size = 0;
+	int r = 0;
+
+	if (f == NULL)
+		return imgd_error_set(err, errno, "/proc/self/mountinfo: %s",
+		    strerror(errno));
+	while (r == 0 && getline(&line, &size, f) > 0) {
+		const char *at = mount_point(line);
+
+		if (at != NULL)
+			r = each(at, arg, err);
+	}
+	return r;
+}
+
+static int
+is_at(const char *at, const char *path, struct imgd_error **err)
+{
+	(void)err;
+	return strcmp(at, path) == 0;
 }
 
 int
 fs_is_mount_point(const char *path, struct imgd_error **err)
 {
-	cleanup_fclose FILE *f = fopen("/proc/self/mountinfo", "re");
-	cleanup_free char *line = NULL;
-	size_t size = 0;
-	int r = check_mountinfo(f, err);
+	return each_mount(is_at, path, err);
+}
 
-	if (r < 0)
-		return r;
-	while (getline(&line, &size, f) > 0) {
-		const char *at = mount_point(line);
-
-		if (at != NULL && strcmp(at, path) == 0)
-			return 1;
-	}
-	return 0;
+/* With what is mounted on it, so that the order is none. */
+static int
+detach(const char *at, const char *prefix, struct imgd_error **err)
+{
+	if (!str_starts(at, prefix) ||
+	    umount2(at, MNT_DETACH | UMOUNT_NOFOLLOW) == 0 ||
+	    errno == EINVAL || errno == ENOENT)
+		return 0;
+	return imgd_error_set(err, errno, "unmount %s: %s", at,
+	    strerror(errno));
 }
 
 int
 fs_detach_mounts(const char *prefix, struct imgd_error **err)
 {
-	cleanup_fclose FILE *f = fopen("/proc/self/mountinfo", "re");
-	cleanup_free char *line = NULL;
-	size_t size = 0;
-	int r = check_mountinfo(f, err);
-
-	if (r < 0)
-		return r;
-	while (getline(&line, &size, f) > 0) {
-		const char *at = mount_point(line);
-
-		/* With what is mounted on it, so that the order is none. */
-		if (at != NULL && str_starts(at, prefix) &&
-		    umount2(at, MNT_DETACH | UMOUNT_NOFOLLOW) < 0 &&
-		    errno != EINVAL && errno != ENOENT)
-			return imgd_error_set(err, errno, "unmount %s: %s",
-			    at, strerror(errno));
-	}
-	return 0;
+	return each_mount(detach, prefix, err);
 }

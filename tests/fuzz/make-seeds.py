@@ -157,8 +157,19 @@ def schema1():
                     '=')}]})
 
 
+def reordered(path):
+    """The archive with its documents first, as streams are to be."""
+    out = io.BytesIO()
+    with tarfile.open(path) as old, tarfile.open(
+            fileobj=out, mode='w', format=tarfile.USTAR_FORMAT) as new:
+        for member in reversed(old.getmembers()):
+            new.addfile(member, old.extractfile(member))
+    return out.getvalue()
+
+
 def archives():
-    good = evil_images.harmless('x', 'x', [tar(f(b'a', b'1'))], [])
+    good = evil_images.harmless('x', 'x', [tar(f(b'a', b'1')),
+                                           tar(f(b'b', b'2'))], [])
     for name, image in [('good', good)] + [
             (c.name, c) for c in evil_layers.traversal(b'/x')][:3]:
         top = '/dev/shm/imgd-seeds-%d' % os.getpid()
@@ -171,6 +182,9 @@ def archives():
             t.add(top + '/oci', '.')
         with open(top + '/a', 'rb') as data:
             yield 'docker-' + name, data.read()
+        yield 'stream-' + name, reordered(top + '/a')
+        yield 'stream-gzip-' + name, gzip.compress(reordered(top + '/a'),
+                                                   mtime=0)
         yield 'oci-' + name, out.getvalue()
         yield 'gzip-' + name, gzip.compress(out.getvalue(), mtime=0)
         subprocess.run(['rm', '-rf', top], check=True)
