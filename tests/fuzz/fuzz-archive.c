@@ -79,7 +79,7 @@ read_stream(const struct image_archive *a, struct archive_stream *stream)
 {
 	cleanup_error struct imgd_error *err = NULL;
 	struct found_image f = { .id = "" };
-	size_t i;
+	size_t i, n;
 	int r;
 
 	MUST(a->n_images == 1);
@@ -89,9 +89,11 @@ read_stream(const struct image_archive *a, struct archive_stream *stream)
 	MUST(r >= 0);
 	for (i = 0; i < f.n_layers; i += 2)
 		archive_stream_order(stream, i);
-	if (f.n_layers > 1)
-		archive_stream_skip(stream, f.n_layers-- - 1);
+	n = f.n_layers;
+	if (n > 1)
+		archive_stream_skip(stream, --f.n_layers);
 	read_layers(&f, stream);
+	f.n_layers = n;
 	r = archive_stream_finish(stream, &err);
 	must_be_told(r, err);
 	found_image_done(&f);
