@@ -175,16 +175,25 @@ list_devices() {
 } 2>/dev/null
 
 # Nothing may be left: mounts, devices, processes, staged layers.
+# A worker that was killed, or the server of a mount that was just taken away,
+# may still be on its way out.
+has_no_leaks() {
+	grep -F " $dir" /proc/self/mountinfo >"$dir/leaks"
+	find /proc/[0-9]*/fd -lname "$root/*" -printf '%p\n' 2>/dev/null |
+	    while IFS=/ read -r _ _ pid _ fd; do
+		echo "descriptor $fd of $pid," \
+		    "$(tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null)"
+	done >>"$dir/leaks"
+	list_devices >>"$dir/leaks"
+	[ ! -s "$dir/leaks" ]
+}
+
 cli_end() {
 	wait_for_engine
 	result $? "the engine ends by itself"
 	# Its workers hold this one, and are on their way out.
 	[ ! -e "$root/workers.lock" ] || flock -w 20 "$root/workers.lock" true
-	grep -F " $dir" /proc/self/mountinfo >"$dir/leaks"
-	find /proc/[0-9]*/fd -lname "$root/*" -printf 'descriptor %p\n' \
-	    2>/dev/null >>"$dir/leaks"
-	list_devices >>"$dir/leaks"
-	[ ! -s "$dir/leaks" ]
+	wait_for has_no_leaks
 	result $? "no mount, no device and no process is left"
 	sed 's/^/# /' "$dir/leaks"
 	# A process that a test kills may be looking for leaks just then: that it
