@@ -232,7 +232,8 @@ door_open(struct engine *e, struct imgd_error **err)
 
 	if (unlinkat(e->store->root_fd, "sock", 0) < 0 && errno != ENOENT)
 		return imgd_error_set(err, errno, "sock: %s", strerror(errno));
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	/* Whoever a poll told of may have been taken by door_close meanwhile. */
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0)
 		return imgd_error_set(err, errno, "socket: %s",
 		    strerror(errno));

@@ -15,8 +15,10 @@
 
 /* A fifo must not stop us, nor a terminal become ours. */
 #define READ_FLAGS (O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC)
+#define RESOLVE_TRIES 1000
 
-/* Component by component and through no link, for sandboxes without openat2. */
+/* Component by component and through no link, for sandboxes without openat2, and
+ * for paths that it does not take. */
 static int
 open_slowly(int root_fd, const char *path, int flags)
 {
@@ -46,20 +48,33 @@ open_slowly(int root_fd, const char *path, int flags)
 	return fd < 0 ? -errno : take_fd(&fd);
 }
 
+/* A rename or a mount anywhere on the machine while ".." is resolved makes the
+ * kernel unsure of it: EAGAIN, and one has to ask again. */
 static int
-open_resolved(int dir_fd, const char *path, int flags, uint64_t resolve)
+resolve(int dir_fd, const char *path, int flags, uint64_t how_to)
 {
 	const struct open_how how = {
-		.flags = (uint64_t)(READ_FLAGS | flags),
-		.resolve = resolve | RESOLVE_NO_MAGICLINKS,
+		.flags = (uint64_t)flags,
+		.resolve = how_to | RESOLVE_NO_MAGICLINKS,
 	};
-	int fd = (int)syscall(SYS_openat2, dir_fd, path, &how, sizeof(how));
+	int i, fd = -1;
 
-	if (fd >= 0)
-		return fd;
-	return errno == ENOSYS || errno == EPERM
+	for (i = 0; i < RESOLVE_TRIES; i++) {
+		fd = (int)syscall(SYS_openat2, dir_fd, path, &how, sizeof(how));
+		if (fd >= 0 || errno != EAGAIN)
+			break;
+	}
+	return fd < 0 ? -errno : fd;
+}
+
+static int
+open_resolved(int dir_fd, const char *path, int flags, uint64_t how_to)
+{
+	int fd = resolve(dir_fd, path, READ_FLAGS | flags, how_to);
+
+	return fd == -ENOSYS || fd == -EPERM || fd == -ENAMETOOLONG
 	    ? open_slowly(dir_fd, path, flags)
-	    : -errno;
+	    : fd;
 }
 
 /* Mount points are no way out, and there are some: engines bind their driver's
@@ -82,17 +97,11 @@ int
 beneath_read_in_root(int root_fd, const char *path, size_t max,
     char **ret_data, struct imgd_error **err)
 {
-	const struct open_how how = {
-		.flags = (uint64_t)(READ_FLAGS & ~O_NOFOLLOW),
-		.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_XDEV |
-		    RESOLVE_NO_MAGICLINKS,
-	};
-	cleanup_close int fd = (int)syscall(SYS_openat2, root_fd, path, &how,
-	    sizeof(how));
+	cleanup_close int fd = resolve(root_fd, path, READ_FLAGS & ~O_NOFOLLOW,
+	    RESOLVE_IN_ROOT | RESOLVE_NO_XDEV);
 
 	if (fd < 0)
-		return imgd_error_set(err, errno, "%s: %s", path,
-		    strerror(errno));
+		return imgd_error_set(err, -fd, "%s: %s", path, strerror(-fd));
 	return fs_read_fd(fd, path, max, ret_data, /* ret_len= */ NULL, err);
 }
 

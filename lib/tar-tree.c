@@ -3,14 +3,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <linux/openat2.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
+#include "lib/beneath.h"
 #include "lib/cleanup.h"
 #include "lib/fs-at.h"
 #include "lib/strbuf.h"
@@ -102,46 +101,10 @@ tree_join(const struct tar_dir *dir, const char *name,
 	return 0;
 }
 
-/* Component by component, for kernels or sandboxes without openat2. */
-static int
-open_slowly(int root_fd, const char *path)
-{
-	cleanup_close int fd = fcntl(root_fd, F_DUPFD_CLOEXEC, 3);
-	char name[NAME_MAX + 1];
-
-	while (fd >= 0 && *path != '\0') {
-		size_t n = strcspn(path, "/");
-		int down;
-
-		if (n > NAME_MAX)
-			return -ENAMETOOLONG;
-		memcpy(name, path, n);
-		name[n] = '\0';
-		if (strcmp(name, "..") == 0)
-			return -ENOENT;
-		path += n + (path[n] == '/');
-		down = openat(fd, name, DIR_FLAGS);
-		if (down < 0)
-			return -errno;
-		close_fd(&fd);
-		fd = down;
-	}
-	return fd < 0 ? -errno : take_fd(&fd);
-}
-
 int
 tree_open(int root_fd, const char *path)
 {
-	const struct open_how how = {
-		.flags = DIR_FLAGS,
-		.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS,
-	};
-	int fd = (int)syscall(SYS_openat2, root_fd, *path == '\0' ? "." : path,
-	    &how, sizeof(how));
-
-	if (fd >= 0)
-		return fd;
-	return tree_is_absent(-errno) ? -errno : open_slowly(root_fd, path);
+	return beneath_open(root_fd, *path == '\0' ? "." : path, O_DIRECTORY);
 }
 
 int

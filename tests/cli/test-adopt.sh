@@ -2,9 +2,7 @@
 # Images that dockerd and skopeo have stored become images of the store: the
 # same ids, names and trees as by a pull, whatever happens on the way, and
 # nothing of theirs is touched.
-if [ "${ADOPT_UNSHARED:-}" != yes ]; then
-	ADOPT_UNSHARED=yes exec unshare -m "$0" "$@"
-fi
+. "$srcdir/tests/lib/unshared.sh"
 . "$srcdir/tests/lib/cli.sh"
 daemon=
 

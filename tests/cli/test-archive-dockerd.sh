@@ -1,9 +1,7 @@
 #!/bin/sh
 # What dockerd saves is loaded, and what is saved dockerd loads: the same ids,
 # names and bytes of layers, both ways, and the same words on the way.
-if [ "${ARCHIVE_UNSHARED:-}" != yes ]; then
-	ARCHIVE_UNSHARED=yes exec unshare -m "$0" "$@"
-fi
+. "$srcdir/tests/lib/unshared.sh"
 . "$srcdir/tests/lib/cli.sh"
 daemon=
 

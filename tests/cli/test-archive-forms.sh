@@ -1,9 +1,7 @@
 #!/bin/sh
 # Archives of every form are loaded, however they are compressed and come, as
 # the image that they were made of; names move with a word.
-if [ "${ARCHIVE_UNSHARED:-}" != yes ]; then
-	ARCHIVE_UNSHARED=yes exec unshare -m "$0" "$@"
-fi
+. "$srcdir/tests/lib/unshared.sh"
 . "$srcdir/tests/lib/cli.sh"
 
 sh "$lib/make-image.sh" --small "$dir/oci" real

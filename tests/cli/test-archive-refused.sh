@@ -1,9 +1,7 @@
 #!/bin/sh
 # Archives that are damaged or made to do harm change nothing, and cost no more
 # than one line, also through a pipe; tests/evil loads all of them from files.
-if [ "${ARCHIVE_UNSHARED:-}" != yes ]; then
-	ARCHIVE_UNSHARED=yes exec unshare -m "$0" "$@"
-fi
+. "$srcdir/tests/lib/unshared.sh"
 . "$srcdir/tests/lib/cli.sh"
 
 sh "$lib/make-image.sh" --small "$dir/oci" real

@@ -1,9 +1,7 @@
 #!/bin/sh
 # Images go into archives and come out of them with their ids, names and trees,
 # here, from driver to driver, and at skopeo and umoci.
-if [ "${ARCHIVE_UNSHARED:-}" != yes ]; then
-	ARCHIVE_UNSHARED=yes exec unshare -m "$0" "$@"
-fi
+. "$srcdir/tests/lib/unshared.sh"
 . "$srcdir/tests/lib/cli.sh"
 first=${drivers%% *}
 

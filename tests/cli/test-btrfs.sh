@@ -6,20 +6,17 @@ if [ -z "$(find "$builddir/stage" -name 'imgd-btrfs-driver.so')" ]; then
 	echo "1..0 # SKIP built without the btrfs driver"
 	exit 0
 fi
-# The mount is seen by this test alone, and goes with it.
-if [ "${1:-}" != inside ]; then
-	disk=$(mktemp "${TMPDIR:-/tmp}/imgd-btrfs-XXXXXX") || exit 99
-	trap 'rm -f "$disk"' EXIT
-	truncate -s 3G "$disk"
-	mkfs.btrfs -q "$disk" >/dev/null || exit 99
-	unshare -m sh "$0" inside "$disk"
-	exit
-fi
+. "$srcdir/tests/lib/unshared.sh"
 . "$srcdir/tests/lib/subtests.sh"
 
+disk=$(mktemp "${TMPDIR:-/tmp}/imgd-btrfs-XXXXXX") || exit 99
+trap 'rm -f "$disk"' EXIT
+trap 'exit 1' HUP INT TERM
+truncate -s 3G "$disk"
+mkfs.btrfs -q "$disk" >/dev/null || exit 99
 top=$builddir/btrfs-test-$$
 mkdir "$top" || exit 99
-if ! mount -o loop "$2" "$top" 2>"$top.why"; then
+if ! mount -o loop "$disk" "$top" 2>"$top.why"; then
 	echo "1..0 # SKIP no btrfs can be mounted: $(cat "$top.why")"
 	rm -f "$top.why"
 	rmdir "$top"
@@ -28,8 +25,7 @@ fi
 rm -f "$top.why"
 out=$(mktemp) || exit 99
 # rm(1) does not go into subvolumes.
-trap 'umount "$top" && rmdir "$top"; rm -f "$out"' EXIT
-trap 'exit 1' HUP INT TERM
+trap 'umount "$top" && rmdir "$top"; rm -f "$out" "$disk"' EXIT
 TMPDIR=$top
 IMGD_TEST_DRIVERS=btrfs
 export TMPDIR IMGD_TEST_DRIVERS

@@ -1,9 +1,7 @@
 #!/bin/sh
 # Bundles: an OCI runtime runs them as the image says, they come back after a
 # boot, and go without a trace.
-if [ "${BUNDLE_UNSHARED:-}" != yes ]; then
-	BUNDLE_UNSHARED=yes exec unshare -m --propagation private "$0" "$@"
-fi
+. "$srcdir/tests/lib/unshared.sh"
 . "$srcdir/tests/lib/cli.sh"
 # crun refuses a host that has cgroups of both versions.
 if [ "$(stat -f -c %T /sys/fs/cgroup)" != cgroup2fs ]; then

@@ -1,9 +1,7 @@
 #!/bin/sh
 # shellcheck disable=SC2154 # tests/lib/registry.sh sets registry_port
 # What takes space, and prune: as dockerd does it, and as the disk has it.
-if [ "${DF_UNSHARED:-}" != yes ]; then
-	DF_UNSHARED=yes exec unshare -m "$0" "$@"
-fi
+. "$srcdir/tests/lib/unshared.sh"
 . "$srcdir/tests/lib/cli.sh"
 . "$srcdir/tests/lib/dockerd.sh"
 trap 'docker_stop; cli_cleanup' EXIT

@@ -1,9 +1,7 @@
 #!/bin/sh
 # shellcheck disable=SC2154 # tests/lib/registry.sh sets registry_port
 # Events: what happened and what happens, for whoever listens.
-if [ "${EVENTS_UNSHARED:-}" != yes ]; then
-	EVENTS_UNSHARED=yes exec unshare -m "$0" "$@"
-fi
+. "$srcdir/tests/lib/unshared.sh"
 . "$srcdir/tests/lib/cli.sh"
 listener=
 stop_listener() {

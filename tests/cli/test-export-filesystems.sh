@@ -1,9 +1,7 @@
 #!/bin/sh
 # Images as filesystems: mounted, each is the tree that the image is; the same
 # each time; with a hash tree where one is wanted; and whole or not there.
-if [ "${EXPORT_UNSHARED:-}" != yes ]; then
-	EXPORT_UNSHARED=yes exec unshare -m --propagation private "$0" "$@"
-fi
+. "$srcdir/tests/lib/unshared.sh"
 . "$srcdir/tests/lib/cli.sh"
 
 sh "$lib/make-image.sh" --small "$dir/oci" real

@@ -2,9 +2,7 @@
 # shellcheck disable=SC2154 # tests/lib sets registry_port and others
 # Damage of every kind is found, named, and mended by one command, which
 # fetches no more than the layer that is damaged; or by the next pull.
-if [ "${HEAL_UNSHARED:-}" != yes ]; then
-	HEAL_UNSHARED=yes exec unshare -m "$0" "$@"
-fi
+. "$srcdir/tests/lib/unshared.sh"
 . "$srcdir/tests/lib/cli.sh"
 
 # An image of three layers; the one in the middle is hurt.

@@ -1,9 +1,7 @@
 #!/bin/sh
 # shellcheck disable=SC2154 # tests/lib sets registry_port and others
 # gc takes what was not used for longest, and nothing that somebody relies on.
-if [ "${GC_UNSHARED:-}" != yes ]; then
-	GC_UNSHARED=yes exec unshare -m "$0" "$@"
-fi
+. "$srcdir/tests/lib/unshared.sh"
 . "$srcdir/tests/lib/cli.sh"
 . "$srcdir/tests/lib/daemon.sh"
 

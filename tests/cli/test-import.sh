@@ -1,9 +1,7 @@
 #!/bin/sh
 # Trees become images and come out again: the same files, the settings as
 # Docker reads them, and nothing is left of what fails.
-if [ "${IMPORT_UNSHARED:-}" != yes ]; then
-	IMPORT_UNSHARED=yes exec unshare -m "$0" "$@"
-fi
+. "$srcdir/tests/lib/unshared.sh"
 . "$srcdir/tests/lib/cli.sh"
 
 sh "$lib/make-image.sh" --small "$dir/oci" real

@@ -2,9 +2,7 @@
 # An archive that comes through a pipe is unpacked as it comes, without a copy,
 # if its documents come first; in any other order it is the same image, and what
 # is found at its end still counts.
-if [ "${ARCHIVE_UNSHARED:-}" != yes ]; then
-	ARCHIVE_UNSHARED=yes exec unshare -m "$0" "$@"
-fi
+. "$srcdir/tests/lib/unshared.sh"
 . "$srcdir/tests/lib/cli.sh"
 first=${drivers%% *}
 

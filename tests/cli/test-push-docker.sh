@@ -1,9 +1,8 @@
 #!/bin/sh
 # What imgd pushes dockerd pulls, and what dockerd pushes imgd pulls: the same
 # image under the same digests.
-if [ -z "${IMGD_TEST_ALONE:-}" ]; then
-	IMGD_TEST_ALONE=1 exec unshare -mn "$0"
-fi
+unshare=-n
+. "$srcdir/tests/lib/unshared.sh"
 ip link set lo up || exit 99
 . "$srcdir/tests/lib/cli.sh"
 . "$srcdir/tests/lib/dockerd.sh"

@@ -62,7 +62,8 @@ asked() {
 	import json, sys
 	r = [q for q in json.load(open(sys.argv[1]))
 	     if "/t/%s/" % sys.argv[2] in q["path"]]
-	sys.exit(not eval("(" + sys.argv[3] + ")"))
+	if not eval("(" + sys.argv[3] + ")"):
+	    sys.exit("\n".join(map(str, r)))
 	EOT
 	result $? "$1"
 	sed 's/^/# /' "$dir/why"

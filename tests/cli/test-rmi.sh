@@ -1,9 +1,7 @@
 #!/bin/sh
 # shellcheck disable=SC2154 # tests/lib/registry.sh sets registry_port
 # What goes with a name, and what is refused: as dockerd does it.
-if [ "${RMI_UNSHARED:-}" != yes ]; then
-	RMI_UNSHARED=yes exec unshare -m "$0" "$@"
-fi
+. "$srcdir/tests/lib/unshared.sh"
 . "$srcdir/tests/lib/cli.sh"
 . "$srcdir/tests/lib/dockerd.sh"
 trap 'docker_stop; cli_cleanup' EXIT

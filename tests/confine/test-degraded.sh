@@ -2,9 +2,7 @@
 # Machines that refuse a part of the confinement: what is left works, and what is
 # missing is told, once in the daemon's log and by info.
 # shellcheck disable=SC2154 # make check sets srcdir and builddir
-if [ -z "${IMGD_TEST_IN_NS:-}" ]; then
-	IMGD_TEST_IN_NS=yes exec unshare -m "$0"
-fi
+. "$srcdir/tests/lib/unshared.sh"
 . "$srcdir/tests/lib/cli.sh"
 registry_start "$dir/registry" || exit 99
 "$lib/make-image.sh" --small "$dir/image" 1 >/dev/null || exit 99

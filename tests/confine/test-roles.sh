@@ -2,9 +2,7 @@
 # What each kind of worker could do once it was taken over: modules that are the
 # real ones, but try what is forbidden in the place of reading what is hostile.
 # shellcheck disable=SC2154 # make check sets srcdir and builddir
-if [ -z "${IMGD_TEST_IN_NS:-}" ]; then
-	IMGD_TEST_IN_NS=yes exec unshare -m "$0"
-fi
+. "$srcdir/tests/lib/unshared.sh"
 . "$srcdir/tests/lib/cli.sh"
 modules=$builddir/tests/confine/.libs
 # What is missing here but for Landlock, which says again what the rest does.

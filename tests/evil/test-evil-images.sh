@@ -3,9 +3,7 @@
 # is refused with one line or does none, whatever way it comes in.
 # EVIL_ONLY=PATTERN tries only cases with such names, EVIL_VERBOSE=yes shows
 # what was said.
-if [ "${EVIL_UNSHARED:-}" != yes ]; then
-	EVIL_UNSHARED=yes exec unshare -m "$0" "$@"
-fi
+. "$srcdir/tests/lib/unshared.sh"
 . "$srcdir/tests/lib/cli.sh"
 . "$srcdir/tests/lib/daemon.sh"
 evil=$srcdir/tests/evil

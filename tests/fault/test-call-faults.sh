@@ -8,9 +8,7 @@
 # IMGD_TEST_SCALE=long the first and the last call from each place in the code,
 # with IMGD_TEST_SCALE=all every one, which takes days.  IMGD_TEST_DRIVERS are
 # other drivers than vfs, overlay and aufs.
-if [ "${FAULT_UNSHARED:-}" != yes ]; then
-	FAULT_UNSHARED=yes exec unshare -m sh "$0" "$@"
-fi
+. "$srcdir/tests/lib/unshared.sh"
 . "$srcdir/tests/lib/cli.sh"
 . "$srcdir/tests/fault/fault.sh"
 . "$srcdir/tests/fault/sweep.sh"

@@ -9,9 +9,7 @@
 # the step passes it.
 # IMGD_TEST_DRIVERS are other drivers than vfs, overlay and aufs; btrfs gets a
 # filesystem of its own, devmapper is in tests/uml/test-fail-points.sh.
-if [ "${FAULT_UNSHARED:-}" != yes ]; then
-	FAULT_UNSHARED=yes exec unshare -m sh "$0" "$@"
-fi
+. "$srcdir/tests/lib/unshared.sh"
 . "$srcdir/tests/lib/cli.sh"
 . "$srcdir/tests/fault/fault.sh"
 drivers=${IMGD_TEST_DRIVERS:-vfs overlay aufs btrfs}

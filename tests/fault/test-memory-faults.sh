@@ -4,9 +4,7 @@
 # says one clear line or succeeds, the store is sound, and what was taken is given
 # back.  As tests/fault/test-call-faults.sh, which says what is tried when.  One
 # place is left out, where json-c dies of it: fault.c.
-if [ "${FAULT_UNSHARED:-}" != yes ]; then
-	FAULT_UNSHARED=yes exec unshare -m sh "$0" "$@"
-fi
+. "$srcdir/tests/lib/unshared.sh"
 . "$srcdir/tests/lib/cli.sh"
 . "$srcdir/tests/fault/fault.sh"
 . "$srcdir/tests/fault/sweep.sh"

@@ -5,9 +5,7 @@
 # One that becomes read-only in the middle keeps what was reported.
 #
 # IMGD_TEST_SCALE=long takes many more sizes.
-if [ "${FAULT_UNSHARED:-}" != yes ]; then
-	FAULT_UNSHARED=yes exec unshare -m sh "$0" "$@"
-fi
+. "$srcdir/tests/lib/unshared.sh"
 . "$srcdir/tests/lib/cli.sh"
 . "$srcdir/tests/fault/fault.sh"
 drivers=${IMGD_TEST_DRIVERS:-vfs overlay aufs}

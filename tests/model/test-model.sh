@@ -2,9 +2,7 @@
 # Verbs that run at once, and engines that end or are killed under them, leave
 # what some order of them would: tests/model/model.py.  All pairs of operations;
 # IMGD_TEST_SCALE=long adds ten minutes of groups of three.
-if [ "${MODEL_UNSHARED:-}" != yes ]; then
-	MODEL_UNSHARED=yes exec unshare -m "$0" "$@"
-fi
+. "$srcdir/tests/lib/unshared.sh"
 . "$srcdir/tests/lib/cli.sh"
 
 layer() { # NAME SIZE

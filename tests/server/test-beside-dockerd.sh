@@ -1,11 +1,8 @@
 #!/bin/sh
 # Screen for screen: the docker command shows the same with a daemon of imgd's
 # and with Docker's own.
-if [ -z "${IMGD_TEST_INSIDE:-}" ]; then
-	IMGD_TEST_INSIDE=1
-	export IMGD_TEST_INSIDE
-	exec unshare -mn "$0" "$@"
-fi
+unshare=-n
+. "$srcdir/tests/lib/unshared.sh"
 ip link set lo up || exit 99
 . "$srcdir/tests/lib/cli.sh"
 . "$srcdir/tests/lib/daemon.sh"

@@ -44,10 +44,7 @@ if [ -n "${in_uml:-}" ]; then
 	exit
 fi
 
-# The mount is seen by this test alone, and goes with it.
-if [ -n "$disk" ] && [ "${IMGD_SUITE_INSIDE:-}" != yes ]; then
-	IMGD_SUITE_INSIDE=yes exec unshare -m sh "$0"
-fi
+[ -z "$disk" ] || . "$srcdir/tests/lib/unshared.sh"
 dir=$(mktemp -d "$builddir/suite-XXXXXX") || exit 99
 trap 'umount "$dir/mnt" 2>/dev/null; rm -rf --one-file-system "$dir"' EXIT
 trap 'exit 1' HUP INT TERM

@@ -3,9 +3,8 @@
 # Real engines' directories give every layer back byte for byte: dockerd's, by
 # two storage drivers, and containers-storage's, as skopeo writes it.
 set -u
-if [ "${ADOPT_UNSHARED:-}" != yes ]; then
-	ADOPT_UNSHARED=yes exec unshare -m -n "$0" "$@"
-fi
+unshare=-n
+. "$srcdir/tests/lib/unshared.sh"
 tool=$builddir/tests/lib/adopt-tool
 dir=$(mktemp -d "${TMPDIR:-/tmp}/imgd-adopt-XXXXXX") || exit 99
 daemon=

@@ -12,10 +12,7 @@ for tool_needed in unshare setfattr mknod tar; do
 	}
 done
 [ "$(id -u)" = 0 ] || { echo "1..0 # SKIP needs root"; exit 0; }
-if [ "${TAR_TREES_UNSHARED:-}" != yes ]; then
-	TAR_TREES_UNSHARED=yes exec unshare -m "$0" "$@"
-fi
-mount --make-rprivate /
+. "$srcdir/tests/lib/unshared.sh"
 
 work=$(mktemp -d "${TMPDIR:-/tmp}/imgd-tar-trees.XXXXXX") || exit 1
 n=0
