@@ -62,8 +62,8 @@ put_segment(struct split *s, struct json_object *o, struct imgd_error **err)
 static int
 entry_name(struct json_object *o, char **ret, struct imgd_error **err)
 {
+	cleanup_free void *bytes = NULL;
 	const char *name, *raw;
-	void *bytes;
 	size_t len;
 	int r;
 
@@ -76,17 +76,17 @@ entry_name(struct json_object *o, char **ret, struct imgd_error **err)
 		r = base64_decode(raw, &bytes, &len, err);
 		if (r < 0)
 			return r;
-		*ret = bytes;
 	} else {
 		len = name != NULL ? strlen(name) : 0;
-		*ret = strdup(name != NULL ? name : "");
-		if (*ret == NULL)
+		bytes = strdup(name != NULL ? name : "");
+		if (bytes == NULL)
 			return imgd_error_set(err, ENOMEM, "out of memory");
 	}
-	if (len > 0 && len < LIMIT_PATH_BYTES && strlen(*ret) == len)
-		return 0;
-	free(*ret);
-	return imgd_error_set(err, IMGD_E_FORMAT, "a file without a name");
+	if (len == 0 || len >= LIMIT_PATH_BYTES || strlen(bytes) != len)
+		return imgd_error_set(err, IMGD_E_FORMAT,
+		    "a file without a name");
+	*ret = take_ptr(&bytes);
+	return 0;
 }
 
 /*
@@ -99,14 +99,14 @@ open_file(int tree_fd, const char *name, struct stat *st,
     struct imgd_error **err)
 {
 	cleanup_close int fd = beneath_open_in_root(tree_fd, name);
-	int e = fd < 0 ? -fd : fstat(fd, st) < 0 ? errno : 0;
 
-	if (e == ENOENT || e == ENOTDIR || e == ELOOP)
-		return imgd_error_set(err, EUCLEAN, "file %s: %s", name,
-		    strerror(e));
-	if (e != 0)
-		return imgd_error_set(err, e, "file %s: %s", name,
-		    strerror(e));
+	if (fd < 0 || fstat(fd, st) < 0) {
+		int e = fd < 0 ? -fd : errno;
+		bool is_gone = e == ENOENT || e == ENOTDIR || e == ELOOP;
+
+		return imgd_error_set(err, is_gone ? EUCLEAN : e,
+		    "file %s: %s", name, strerror(e));
+	}
 	if (!S_ISREG(st->st_mode))
 		return imgd_error_set(err, EUCLEAN,
 		    "file %s: it is no regular file any more", name);

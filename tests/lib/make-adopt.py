@@ -189,6 +189,9 @@ def damage(top):
           gzip.compress(b'{"type":2,"payload":"' + b"A" * (8 << 20)))
     write(case("deep-line") + db + "tar-split.json.gz",
           gzip.compress(b'{"type":' + b"[" * 1000 + b"\n"))
+    write(case("no-name") + db + "tar-split.json.gz", gzip.compress(
+        json.dumps({"type": 1, "size": 1, "payload": b64(bytes(8)),
+                    "name": ""}).encode() + b"\n"))
     write(case("dangling") + repositories, json.dumps({"Repositories": {
         "x": {"x:1": "sha256:%064d" % 7}}}))
     write(case("bad-config") + "/image/overlay2/imagedb/content/sha256/" + ID,

@@ -89,6 +89,7 @@ refused "a link to the whole driver's directory" 'its tree' layer link-top 0
 refused "another layer's metadata" "another layer's" layer other-diff 0
 refused "a line without end" 'longer than' layer long-line 0
 refused "a nested line" 'tar-split: line 1: .*deep|nest' layer deep-line 0
+refused "a file without a name" 'line 1: a file without' layer no-name 0
 refused "a name that points to nothing" 'not there' \
     "$tool" image "$dir/made/dangling" overlay2 \
     "sha256:$(printf '%064d' 7)"
