@@ -86,6 +86,8 @@ store_open(const char *root, const struct config *config, bool is_readonly,
 		r = tagstore_open(s->root_fd, is_readonly, &s->tags, &e);
 	if (r < 0 && !(is_readonly && r == -ENOENT))
 		return imgd_error_set(err, -r, "%s", imgd_error_msg(e));
+	if (s->root == NULL && (s->root = strdup(root)) == NULL)
+		return imgd_error_set(err, ENOMEM, "out of memory");
 	*ret = take_ptr(&s);
 	return 0;
 }

@@ -24,6 +24,8 @@ status() { # WANTED PATTERN COMMAND…
 
 ok "images of no store" status 0 '^REPOSITORY +TAG +IMAGE ID +CREATED +SIZE' \
     "$program" --root "$dir/none" images
+ok "info of no store" status 0 "^Root: $dir/none$" \
+    "$program" --root "$dir/none" info
 ok "and none was made" test ! -e "$dir/none"
 ok "plain lines where there is no terminal" \
     status 0 '^1: Pulling from library/app$' imgd pull app:1
