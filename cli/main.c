@@ -231,6 +231,8 @@ static int
 load_config(struct cli *cli, struct imgd_error **err)
 {
 	const struct globals *g = cli->globals;
+	cleanup_free char *cwd = NULL;
+	char *root;
 	int r;
 
 	r = cli_read_config(cli, &cli->config, err);
@@ -244,18 +246,12 @@ load_config(struct cli *cli, struct imgd_error **err)
 	if (cli->root[0] == '/')
 		return 0;
 	/* The engine lives in another directory. */
+	cwd = getcwd(NULL, 0);
+	if (cwd == NULL || asprintf(&root, "%s/%s", cwd, cli->root) < 0)
+		return imgd_error_set(err, errno, "%s: %s", cli->root,
+		    strerror(errno));
 	free(cli->config.data_root);
-	cli->config.data_root = NULL;
-	{
-		cleanup_free char *cwd = getcwd(NULL, 0);
-
-		if (cwd == NULL ||
-		    asprintf(&cli->config.data_root, "%s/%s", cwd,
-			g->root != NULL ? g->root : cli->root) < 0)
-			return imgd_error_set(err, errno, "%s: %s", cli->root,
-			    strerror(errno));
-	}
-	cli->root = cli->config.data_root;
+	cli->root = cli->config.data_root = root;
 	return 0;
 }
 

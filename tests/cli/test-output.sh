@@ -75,6 +75,10 @@ ok "help is at most 80 columns wide" sh -c "
 
 echo '{ "storage-drivr": "vfs" }' >"$dir/daemon.json"
 ok "an unknown key is named" status 1 'unknown key storage-drivr' imgd images
+echo '{ "data-root": "none/at/all" }' >"$dir/daemon.json"
+ok "a relative data-root is below the working directory" sh -c "
+	cd '$dir' && '$program' --config '$dir/daemon.json' info |
+	    grep -qx 'Root: $dir/none/at/all'"
 echo '{ "data-root": 7 }' >"$dir/daemon.json"
 ok "a value of the wrong type is named" status 1 'data-root: not a string' \
     imgd images
