@@ -14,7 +14,7 @@ bad(struct imgd_error **err)
 static const char *
 skip_blanks(const char *p, const char *end)
 {
-	while (p < end && memchr(" \t\r\n", *p, 4) != NULL)
+	while (p < end && (*p == ' ' || *p == '\t' || *p == '\r' || *p == '\n'))
 		p++;
 	return p;
 }

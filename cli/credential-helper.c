@@ -25,8 +25,6 @@ static const char *const passed_on[] = { "PATH", "HOME", "USER", "LOGNAME",
 	"LANG", "LC_ALL", "XDG_RUNTIME_DIR", "DBUS_SESSION_BUS_ADDRESS",
 	"DISPLAY", "WAYLAND_DISPLAY", "GNUPGHOME", "PASSWORD_STORE_DIR" };
 
-extern char **environ;
-
 static bool
 is_name(const char *s)
 {

@@ -8,17 +8,10 @@
 #include <openssl/evp.h>
 
 #include "cli/credentials.h"
+#include "lib/cleanup.h"
 #include "lib/cleanup-json.h"
 #include "lib/strbuf.h"
 #include "registry/reference.h"
-
-static void
-free_secret(char *s)
-{
-	if (s != NULL)
-		explicit_bzero(s, strlen(s));
-	free(s);
-}
 
 void
 credentials_done(struct credentials *c)

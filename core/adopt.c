@@ -222,8 +222,10 @@ take_name(struct listing *l, struct message *m, struct imgd_error **err)
 	char **names;
 	int r;
 
-	if (l->n == 0)
+	if (l->n == 0) {
 		m->is_bad = true;
+		return message_end(m, err);
+	}
 	r = message_end(m, err);
 	if (r < 0)
 		return r;

@@ -18,8 +18,6 @@
 #define TEXT_BYTES 1024
 #define FULL       "full"
 
-extern char **environ;
-
 /* What a worker expects to be open: where it writes, a pipe that we hold open,
  * and a lock that it has no use for.  Returns 0 or an errno. */
 static int

@@ -183,12 +183,13 @@ parse_options(struct driver *d, const struct driver_open_params *p,
 		return imgd_error_set(err, ENOMEM, "out of memory");
 	s = d->option_text;
 	for (i = 0; i < n_options; i++) {
+		char *value = s + strcspn(s, "=") + 1;
+
 		n = strlen(s) + 1;
+		value[-1] = '\0';
 		d->options[i].key = s;
-		s = strchr(s, '=');
-		*s++ = '\0';
-		d->options[i].value = s;
-		s = (char *)(uintptr_t)d->options[i].key + n;
+		d->options[i].value = value;
+		s += n;
 	}
 	d->env.options = d->options;
 	d->env.n_options = (uint32_t)n_options;

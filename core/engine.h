@@ -111,7 +111,7 @@ int engine_spawn(struct engine *e, uint32_t what, int *ret_sock,
     int *ret_pidfd, struct imgd_error **err);
 
 /* Remove a layer's data and recipe; its row is the caller's. */
-int engine_remove_layer(struct engine *e, const char *driver, const char *key,
+int engine_remove_layer(struct engine *e, const char *name, const char *key,
     struct imgd_error **err);
 
 /* Remove what rows call dying, from the drivers and then the rows.  A layer

@@ -33,8 +33,6 @@ struct exec_child {
 	pid_t pid;
 };
 
-extern char **environ;
-
 static int
 add_fd(posix_spawn_file_actions_t *fa, int fd, int target)
 {

@@ -24,7 +24,7 @@ hear(int sock, uint32_t type, struct message *m, struct imgd_error **err)
 	int r;
 
 	/* The time-out of the socket is for within a message. */
-	while ((r = poll(&p, 1, -1)) < 0 && errno == EINTR)
+	while (poll(&p, 1, -1) < 0 && errno == EINTR)
 		;
 	r = message_recv(sock, PROTOCOL_MAX_BYTES, m, err);
 	if (r < 0)

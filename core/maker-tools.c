@@ -93,13 +93,14 @@ static int
 run_mke2fs(struct maker *mk, uint64_t size, uint64_t n_inodes,
     struct imgd_error **err)
 {
+	static const char features[] =
+	    "dir_index,dir_nlink,ext_attr,extent,extra_isize,filetype,"
+	    "flex_bg,has_journal,huge_file,large_file,metadata_csum,"
+	    "resize_inode,sparse_super,64bit";
 	char seed[160], inodes[32], when[64], epoch[64];
 	const char *const argv[] = { "mke2fs", "-q", "-F", "-b", "4096", "-I",
-		"256", "-m", "0", "-N", inodes, "-O",
-		"dir_index,dir_nlink,ext_attr,extent,extra_isize,filetype,"
-		"flex_bg,has_journal,huge_file,large_file,metadata_csum,"
-		"resize_inode,sparse_super,64bit",
-		"-U", mk->uuid, "-E", seed, "-d", MAKER_TREE, MAKER_OUT, NULL };
+		"256", "-m", "0", "-N", inodes, "-O", features, "-U", mk->uuid,
+		"-E", seed, "-d", MAKER_TREE, MAKER_OUT, NULL };
 	/* What stands in the machine's mke2fs.conf would change the result;
 	 * the time has had two names. */
 	const char *const env[] = { "LC_ALL=C", "MKE2FS_CONFIG=/dev/null",

@@ -152,12 +152,19 @@ load_origin(struct origin *o, const char *id, struct imgd_error **err)
 	return r;
 }
 
+static void
+origin_freep(struct origin **o)
+{
+	origin_free(*o);
+}
+
 int
 pull_new_copy(struct engine *e, const char *image, struct driver *from,
     const char *to, struct pull **ret, struct imgd_error **err)
 {
-	struct origin *o = calloc(1, sizeof(*o));
+	cleanup(origin_freep) struct origin *o = calloc(1, sizeof(*o));
 	struct pull *p;
+	const char *id;
 	int r;
 
 	if (o == NULL)
@@ -168,14 +175,13 @@ pull_new_copy(struct engine *e, const char *image, struct driver *from,
 	o->source.write_layer = write_layer;
 	inner_source_init(&o->source);
 	r = load_origin(o, image, err);
-	if (r < 0) {
-		origin_free(o);
-		return r;
-	}
-	r = pull_new(e, &migrate_source, o, to, &p, err);
 	if (r < 0)
 		return r;
-	p->expected_id = o->image.id;
+	id = o->image.id;
+	r = pull_new(e, &migrate_source, take_ptr(&o), to, &p, err);
+	if (r < 0)
+		return r;
+	p->expected_id = id;
 	if (asprintf(&p->label, "migrate %s", image) < 0) {
 		pull_free(p);
 		return imgd_error_set(err, ENOMEM, "out of memory");

@@ -169,7 +169,7 @@ demand_signatures(struct job *job, struct pull *p, struct request *q,
 	if (r >= 0 && pem != NULL)
 		r = digest_of(pem, strlen(pem), ret, err);
 	if (r >= 0 && pem != NULL && is_any_name)
-		strcat(ret, "*");
+		memcpy(ret + strlen(ret), "*", sizeof("*"));
 	q->params.wants_signatures = p->keeps_signatures =
 	    trust_is_wanted(&p->trust);
 	return r;

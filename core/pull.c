@@ -401,17 +401,24 @@ pull_free(struct pull *p)
 	free(p);
 }
 
-void
-pull_unref(struct pull *p)
+static void
+unref(struct pull *p, unsigned int n)
 {
 	struct engine *e = p->engine;
 	bool is_last;
 
 	pthread_mutex_lock(&e->mutex);
-	is_last = --p->n_watchers == 0;
+	p->n_watchers -= n;
+	is_last = p->n_watchers == 0;
 	pthread_mutex_unlock(&e->mutex);
 	if (is_last)
 		pull_free(p);
+}
+
+void
+pull_unref(struct pull *p)
+{
+	unref(p, 1);
 }
 
 static void
@@ -608,8 +615,7 @@ join(struct pull *mine, struct pull **ret, struct imgd_error **err)
 	r = start_thread(mine, err);
 	if (r < 0) {
 		leave_pool(mine);
-		pull_unref(mine);
-		pull_unref(mine);
+		unref(mine, 2);
 		return r;
 	}
 	*ret = mine;

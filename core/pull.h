@@ -387,7 +387,7 @@ int pull_stay_alone(struct pull *p, struct imgd_error **err);
  * ret: the pull that ended well, for what it found out; NULL: not wanted.
  * Release with pull_unref().
  */
-int pull_run(struct job *job, struct pull *p, struct pull **ret,
+int pull_run(struct job *job, struct pull *mine, struct pull **ret,
     struct imgd_error **err);
 
 /* One of the pull's holders lets go. */

@@ -6,6 +6,7 @@
 
 #include "core/protocol.h"
 #include "core/puller-params.h"
+#include "lib/cleanup.h"
 #include "lib/strbuf.h"
 
 #define MAX_LIST 256
@@ -148,14 +149,6 @@ puller_params_get(struct message *m, struct puller_params *ret,
 	else
 		*ret = p;
 	return r;
-}
-
-static void
-free_secret(char *s)
-{
-	if (s != NULL)
-		explicit_bzero(s, strlen(s));
-	free(s);
 }
 
 void

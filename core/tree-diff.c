@@ -185,7 +185,8 @@ same_xattrs(struct walk *w, const char *const paths[2],
 				return fail(w, "read xattrs of", err);
 		}
 		if (n[0] != n[1] ||
-		    (n[0] > 0 && memcmp(w->buf[0], w->buf[1], (size_t)n[0])))
+		    (n[0] > 0 &&
+			memcmp(w->buf[0], w->buf[1], (size_t)n[0]) != 0))
 			return 0;
 	}
 	return 1;

@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "imgd/error.h"
@@ -64,6 +65,15 @@ cleanup_errorp(struct imgd_error **err)
 
 	imgd_error_free(*err);
 	errno = saved;
+}
+
+/* Free what nobody is to read any more; NULL is fine. */
+static inline void
+free_secret(char *s)
+{
+	if (s != NULL)
+		explicit_bzero(s, strlen(s));
+	free(s);
 }
 
 #define cleanup_free     cleanup(cleanup_freep)

@@ -221,7 +221,7 @@ key_char(const uint8_t **p)
 				    (low & 0x3ff);
 			}
 		} else if ((name = strchr(names, (int)c)) != NULL) {
-			c = values[name - names];
+			c = (unsigned char)values[name - names];
 		}
 	} else if (c >= 0x80) {
 		more = c >= 0xf0 ? 3 : c >= 0xe0 ? 2 : 1;

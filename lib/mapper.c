@@ -139,9 +139,8 @@ run_with_nodes(struct dm_task *t, const char *name, const char *what,
 
 	(void)pthread_mutex_lock(&mutex);
 	/* The cookie comes first: it is a SysV semaphore and can run out. */
-	if (has_udev && dm_task_set_cookie(t, &cookie, flags) == 0)
-		r = fail(t, name, what, err);
-	else if (dm_task_run(t) == 0)
+	if ((has_udev && dm_task_set_cookie(t, &cookie, flags) == 0) ||
+	    dm_task_run(t) == 0)
 		r = fail(t, name, what, err);
 	(void)pthread_mutex_unlock(&mutex);
 	if (cookie != 0)

@@ -70,7 +70,7 @@ send_all(int sock, struct message *m, uint32_t head[2],
 {
 	union {
 		char buf[CMSG_SPACE(sizeof(int) * MESSAGE_MAX_FDS)];
-		struct cmsghdr align;
+		struct cmsghdr head;
 	} control;
 	size_t total = 2 * sizeof(uint32_t) + m->body.len, sent = 0;
 
@@ -92,12 +92,11 @@ send_all(int sock, struct message *m, uint32_t head[2],
 			mh.msg_iovlen = 1;
 		}
 		if (sent == 0 && m->n_fds > 0) {
-			struct cmsghdr *c;
+			struct cmsghdr *c = &control.head;
 
 			memset(&control, 0, sizeof(control));
 			mh.msg_control = control.buf;
 			mh.msg_controllen = CMSG_SPACE(sizeof(int) * m->n_fds);
-			c = CMSG_FIRSTHDR(&mh);
 			c->cmsg_level = SOL_SOCKET;
 			c->cmsg_type = SCM_RIGHTS;
 			c->cmsg_len = CMSG_LEN(sizeof(int) * m->n_fds);

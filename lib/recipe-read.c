@@ -339,7 +339,7 @@ get(struct recipe_reader *rd, void *buf, size_t len, struct imgd_error **err)
 static int
 get_varint(struct recipe_reader *rd, uint64_t *ret, struct imgd_error **err)
 {
-	unsigned char buf[10];
+	unsigned char buf[10] = { 0 };
 	const unsigned char *p = buf;
 	size_t n;
 

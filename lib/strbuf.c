@@ -24,7 +24,7 @@ reserve(struct strbuf *sb, size_t more)
 		sb->is_failed = true;
 		return false;
 	}
-	if (need <= sb->size)
+	if (sb->data != NULL && need <= sb->size)
 		return true;
 	size = sb->size < 64 ? 64 : sb->size;
 	while (size < need)

@@ -30,7 +30,7 @@ void strbuf_putc(struct strbuf *sb, char c);
 void strbuf_printf(struct strbuf *sb, const char *fmt, ...) IMGD_PRINTF(2, 3);
 /* Append s as a JSON string with its quotes; bytes that are no UTF-8 become
  * U+FFFD. */
-void strbuf_json(struct strbuf *sb, const char *s);
+void strbuf_json(struct strbuf *sb, const char *text);
 /* Shorten to len bytes; more than there are is our bug. */
 void strbuf_truncate(struct strbuf *sb, size_t len);
 /* The text, owned by the caller; NULL if an allocation failed.  sb is empty

@@ -299,7 +299,8 @@ int
 meta_reset(struct tar_tree *t, int fd, const char *path,
     struct imgd_error **err)
 {
-	const struct tar_object o = { .fd = fd, .type = S_IFDIR };
+	const struct tar_object o = { .fd = fd, .dir_fd = -EBADF,
+		.name = path, .type = S_IFDIR };
 	const struct tar_meta meta = { .mode = 0755 };
 	const size_t len = strlen(path);
 	int r;

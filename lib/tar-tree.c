@@ -173,7 +173,7 @@ tree_is_whited_out(const struct tar_tree *t, const struct tar_dir *dir,
 	if (st != NULL || strlen(name) > NAME_MAX - 4)
 		return false;
 	memcpy(marker, ".wh.", 4);
-	strcpy(marker + 4, name);
+	memcpy(marker + 4, name, strlen(name) + 1);
 	return faccessat(dir->fd, marker, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
 }
 

@@ -48,9 +48,7 @@ skip_value(const char *text, size_t len, size_t pos)
 			if (depth == 0)
 				break;
 			depth--;
-		} else if (c == ',' && depth == 0) {
-			break;
-		} else if (c == ':' && depth == 0) {
+		} else if ((c == ',' || c == ':') && depth == 0) {
 			break;
 		}
 	}

@@ -137,7 +137,7 @@ put_time(struct strbuf *sb, struct json_object *o)
 		seconds = strlen("2006-01-02T15:04:05") < strlen(s) ?
 		    strlen("2006-01-02T15:04:05") : strlen(s);
 	strbuf_append(sb, s, seconds);
-	frac = zone = seconds;
+	zone = seconds;
 	if (s[zone] == '.') {
 		zone += 1 + strspn(s + zone + 1, "0123456789");
 		frac = zone;

@@ -65,7 +65,7 @@ struct registry_upload {
  * After a failure that another session may overcome, the registry keeps what
  * it has; else the upload is called off.
  */
-int registry_upload(struct registry_session *s, struct registry_upload *u,
+int registry_upload(struct registry_session *s, struct registry_upload *from,
     struct imgd_error **err);
 
 #endif

@@ -75,7 +75,7 @@ decode(const char *what, const char *s, uint8_t **ret, size_t *ret_len,
 	int n;
 
 	if (text == NULL || out == NULL)
-		return no_memory(err);
+		return imgd_error_set(err, ENOMEM, "out of memory");
 	for (i = 0; i < len; i++)
 		text[i] = s[i] == '-' ? '+' : s[i] == '_' ? '/' : s[i];
 	memset(text + len, '=', pad);

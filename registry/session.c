@@ -214,14 +214,6 @@ registry_session_new(const struct registry_params *params,
 	return 0;
 }
 
-static void
-free_secret(char *s)
-{
-	if (s != NULL)
-		explicit_bzero(s, strlen(s));
-	free(s);
-}
-
 void
 registry_session_free(struct registry_session *s)
 {

@@ -56,12 +56,8 @@ v1_free(struct v1 *v)
 		return;
 	v1_places_free(v->indexes, v->n_indexes);
 	v1_places_free(v->places, v->n_places);
-	if (v->token != NULL)
-		explicit_bzero(v->token, strlen(v->token));
-	if (v->basic != NULL)
-		explicit_bzero(v->basic, strlen(v->basic));
-	free(v->token);
-	free(v->basic);
+	free_secret(v->token);
+	free_secret(v->basic);
 	free(v->remote);
 	free(v->full);
 	json_object_put(v->images);

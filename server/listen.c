@@ -86,7 +86,7 @@ listen_path(const char *path, const char *group, struct listener *l,
     struct imgd_error **err)
 {
 	struct sockaddr_un addr;
-	struct stat st;
+	struct stat st = { 0 };
 	mode_t mask;
 	gid_t gid;
 	int r;

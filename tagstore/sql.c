@@ -135,7 +135,7 @@ int
 sql_run(struct tagstore *ts, struct imgd_error **err, const char *text,
     const char *types, ...)
 {
-	sqlite3_stmt *st;
+	sqlite3_stmt *st = NULL;
 	va_list ap;
 	int r;
 

@@ -73,7 +73,7 @@ static int
 add_line(struct mount_table *t, char *line, struct imgd_error **err)
 {
 	struct mount_entry *list, e = { .root = NULL };
-	char *fields[6], *save = NULL;
+	char *fields[6] = { NULL }, *save = NULL;
 	unsigned int major_no, minor_no;
 	size_t i;
 

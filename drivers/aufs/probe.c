@@ -96,8 +96,8 @@ trial_init(struct trial *t, const struct aufs_ops *ops, int home_fd,
 	t->branches = calloc(AUFS_MAX_DEPTH + 1, sizeof(*t->branches));
 	if (t->branches == NULL || asprintf(&t->target, "%s/mnt", t->dir) < 0)
 		return no_memory(err);
-	(void)strcpy(t->branches[0], "upper");
-	(void)strcpy(t->branches[1], "lower");
+	memcpy(t->branches[0], "upper", sizeof("upper"));
+	memcpy(t->branches[1], "lower", sizeof("lower"));
 	return fill_trial(t, err);
 }
 

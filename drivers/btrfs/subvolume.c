@@ -143,7 +143,7 @@ find_nested(int fd, struct place *ret, struct imgd_error **err)
 	} };
 	struct btrfs_ioctl_search_header header;
 	struct btrfs_root_ref ref;
-	uint64_t id;
+	uint64_t id = 0;
 	size_t n;
 	int r = subvolume_id(fd, &id, err);
 

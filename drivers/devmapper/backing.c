@@ -84,7 +84,7 @@ settle_format(struct devmapper *d, struct imgd_error **err)
 	int r;
 
 	r = journal_get(d->journal, "fs", &fs, err);
-	if (r == 0)
+	if (r >= 0)
 		r = journal_get_u64(d->journal, "block_bytes", &bytes, err);
 	if (r < 0)
 		return r;
@@ -206,7 +206,7 @@ examine_metadata(struct devmapper *d, struct imgd_error **err)
 	if (r <= 0)
 		return r;
 	r = journal_get_u64(d->journal, "transaction", &known, err);
-	if (r == 0)
+	if (r >= 0)
 		r = journal_pending(d->journal, &pending, err);
 	if (r < 0)
 		return r;

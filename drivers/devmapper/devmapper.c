@@ -366,9 +366,9 @@ make_layer(struct devmapper *d, const char *id, const char *parent,
 	int r;
 
 	r = pool_up(d, err);
-	if (r == 0)
+	if (r >= 0)
 		r = check_new(d, id, parent, quota_bytes, &origin, err);
-	if (r == 0)
+	if (r >= 0)
 		r = pool_has_room(d, err);
 	if (r < 0)
 		return r;

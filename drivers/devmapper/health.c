@@ -71,10 +71,10 @@ find_usage(struct devmapper *d, struct usage *ret, struct imgd_error **err)
 		return r;
 	}
 	r = journal_get_u64(d->journal, "data_used", &ret->ps.data_used, err);
-	if (r == 0)
+	if (r >= 0)
 		r = journal_get_u64(d->journal, "metadata_used",
 		    &ret->ps.metadata_used, err);
-	if (r == 0)
+	if (r >= 0)
 		r = backing_read_metadata(d, &super, err);
 	ret->ps.data_total = d->block_bytes > 0 ? d->data.bytes /
 	    d->block_bytes : 0;

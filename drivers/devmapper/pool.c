@@ -91,9 +91,9 @@ recover(struct devmapper *d, struct imgd_error **err)
 	int r;
 
 	r = pool_status(d, &ps, err);
-	if (r == 0)
+	if (r >= 0)
 		r = journal_get_u64(d->journal, "transaction", &known, err);
-	if (r == 0)
+	if (r >= 0)
 		r = journal_pending(d->journal, &c, err);
 	if (r < 0)
 		return r;
@@ -160,9 +160,9 @@ pool_change(struct devmapper *d, struct change *c, const uint32_t *origin,
 
 	/* What an earlier failure left noted comes first. */
 	r = recover(d, err);
-	if (r == 0)
+	if (r >= 0)
 		r = pool_takes_changes(d, err);
-	if (r == 0)
+	if (r >= 0)
 		r = journal_get_u64(d->journal, "transaction", &known, err);
 	if (r < 0)
 		return r;

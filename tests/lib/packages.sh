@@ -13,7 +13,7 @@ DEMO_PACKAGES="ca-certificates curl docker-registry procps python3 skopeo
 util-linux"
 
 # user-mode-linux and kmod: a kernel with a device-mapper, in a process.
-TEST_PACKAGES="acl attr binutils bsdutils btrfs-progs cppcheck crun
+TEST_PACKAGES="acl attr binutils bsdutils btrfs-progs clang-tidy cppcheck crun
 cryptsetup-bin dmsetup docker.io e2fsprogs erofs-utils fuse-overlayfs g++
 iproute2 jq kmod libcap2-bin libcmocka-dev libfaketime mandoc openssl
 python3-docker sqlite3 squashfs-tools strace thin-provisioning-tools umoci
