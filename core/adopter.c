@@ -17,6 +17,7 @@
 
 #include "adopt/adopt.h"
 #include "core/confine.h"
+#include "core/leave.h"
 #include "core/orders.h"
 #include "core/protocol.h"
 #include "core/role.h"
@@ -308,7 +309,7 @@ imgd_worker_main(int sock, unsigned int what)
 		message_put_error(&m, err);
 		(void)teller_send(&a.orders.teller, &m, NULL);
 		/* Threads may still run: leave without their teardown. */
-		_exit(1);
+		leave(1);
 	}
-	_exit(0);
+	leave(0);
 }

@@ -21,6 +21,7 @@
 #endif
 
 #include "core/confine.h"
+#include "core/leave.h"
 #include "core/protocol.h"
 #include "lib/cleanup.h"
 #include "lib/log.h"
@@ -343,21 +344,30 @@ drop_rights(const struct profile *p, const struct own_ids *ids)
 		confine_note("a bar to debuggers", strerror(errno));
 }
 
+static struct filter tool_filter;
+
+static int
+compile_tool(void)
+{
+	if (tool_filter.data != NULL)
+		return 0;
+	return confine_calls_compile(CALLS_TOOL, &tool_filter.data,
+	    &tool_filter.n);
+}
+
 int
 confine_tool(void)
 {
 	const uint64_t caps = CAP(DAC_READ_SEARCH);
-	cleanup_free void *filter = NULL;
 	const struct rlimit none = { 0, 0 };
-	size_t n;
 
 	if (bound_caps(caps) < 0 || keep_caps(caps) < 0 ||
 	    prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ||
 	    setrlimit(RLIMIT_CORE, &none) < 0 ||
 	    prctl(PR_SET_PDEATHSIG, SIGKILL) < 0)
 		return -1;
-	if (confine_calls_compile(CALLS_TOOL, &filter, &n) < 0 ||
-	    confine_calls_enter(filter, n) < 0)
+	if (compile_tool() < 0 ||
+	    confine_calls_enter(tool_filter.data, tool_filter.n) < 0)
 		log_debug("confine", "system calls: %s", strerror(errno));
 	return 0;
 }
@@ -441,6 +451,8 @@ void
 confine_prepare(const enum confine_role *roles)
 {
 	keep_report();
+	if (leave_seeks_leaks())
+		return;
 	leave_namespaces(CLONE_NEWNET | CLONE_NEWIPC);
 	for (; *roles != CONFINE_N; roles++)
 		(void)compile(*roles);
@@ -457,6 +469,12 @@ confine_enter(enum confine_role role, int root_fd, struct imgd_error **err)
 	struct own_ids ids = { 0, 0 };
 	bool has_root = is_prepared;
 
+	/* Whoever starts programs does it between fork and exec, where another
+	 * thread may have had the lock of what allocates memory. */
+	if (p->calls == 0)
+		(void)compile_tool();
+	if (leave_seeks_leaks())
+		return confine_watch(err);
 	if (p->has_own_uid)
 		ids = choose_ids();
 	keep_report();

@@ -14,6 +14,7 @@
 
 #include "core/engine.h"
 #include "core/exec.h"
+#include "core/leave.h"
 #include "core/protocol.h"
 #include "core/role.h"
 #include "lib/cleanup.h"
@@ -254,6 +255,9 @@ worker_end(int *pidfd)
 
 	if (*pidfd < 0)
 		return;
+	/* Its socket is closed, so it ends by itself, too. */
+	if (leave_seeks_leaks())
+		(void)poll(&p, 1, LEAK_CHECK_MS);
 	(void)syscall(SYS_pidfd_send_signal, *pidfd, SIGKILL, NULL, 0);
 	while (poll(&p, 1, -1) < 0 && errno == EINTR)
 		;

@@ -16,6 +16,7 @@
 #include "archive/archive.h"
 #include "archive/stream.h"
 #include "core/confine.h"
+#include "core/leave.h"
 #include "core/orders.h"
 #include "core/protocol.h"
 #include "core/puller-legacy.h"
@@ -412,7 +413,7 @@ imgd_worker_main(int sock, unsigned int what)
 		message_put_error(&m, err);
 		(void)tell(&l, &m, NULL);
 		/* Threads may still run: leave without their teardown. */
-		_exit(1);
+		leave(1);
 	}
-	_exit(0);
+	leave(0);
 }

@@ -18,6 +18,7 @@
 
 #include "core/confine.h"
 #include "core/layer-order.h"
+#include "core/leave.h"
 #include "core/protocol.h"
 #include "core/puller-legacy.h"
 #include "core/puller-params.h"
@@ -572,7 +573,7 @@ imgd_worker_main(int sock, unsigned int what)
 		message_put_error(&m, err);
 		(void)tell(&p, &m, NULL);
 		/* Threads still run: leave without their teardown. */
-		_exit(1);
+		leave(1);
 	}
-	_exit(0);
+	leave(0);
 }

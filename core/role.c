@@ -8,6 +8,7 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
+#include "core/leave.h"
 #include "core/module.h"
 #include "core/protocol.h"
 #include "core/role.h"
@@ -40,7 +41,7 @@ run_worker(const char *name)
 		return 1;
 	}
 	/* What would be done at an ordinary end needs the old root. */
-	_exit(run(WORKER_SOCKET_FD, 0));
+	leave(run(WORKER_SOCKET_FD, 0));
 }
 
 /* The roles that are exec'd, but for the spawner. */
@@ -74,6 +75,6 @@ role_run(const char *argv0)
 	log_set_areas(getenv("IMGD_DEBUG"));
 	(void)signal(SIGPIPE, SIG_IGN);
 	if (is_spawner)
-		_exit(spawner_run());
+		leave(spawner_run());
 	return run_worker(role->module);
 }

@@ -9,6 +9,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "core/leave.h"
 #include "core/protocol.h"
 #include "core/role.h"
 #include "core/spawner.h"
@@ -22,7 +23,7 @@ child(role_main_fn *run, int sock, unsigned int what)
 	(void)close(WORKER_SOCKET_FD);
 	(void)signal(SIGCHLD, SIG_DFL);
 	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
-	_exit(run(sock, what));
+	leave(run(sock, what));
 }
 
 static int

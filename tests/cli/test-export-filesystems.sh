@@ -157,7 +157,11 @@ confined() {
 	chmod 755 "$dir/spy"
 	program_file=$(command -v mkfs.erofs)
 	mount --bind "$dir/spy" "$program_file" || return 1
-	imgd export --format=erofs -o "$dir/files/x" box 2>"$dir/err"
+	(
+		unset IMGD_LEAKS
+		wait_for_engine
+		imgd export --format=erofs -o "$dir/files/x" box 2>"$dir/err"
+	)
 	umount "$program_file"
 	cat "$dir/err"
 	grep -E 'caps=0{15}4 wrote= seen= others=[1-6] links=1$' "$dir/err"

@@ -4,6 +4,7 @@
 # shellcheck disable=SC2154 # make check sets srcdir and builddir
 . "$srcdir/tests/lib/unshared.sh"
 . "$srcdir/tests/lib/cli.sh"
+unset IMGD_LEAKS # so that workers are confined
 registry_start "$dir/registry" || exit 99
 "$lib/make-image.sh" --small "$dir/image" 1 >/dev/null || exit 99
 registry_push "$dir/image:1" library/real:1 || exit 99

@@ -9,6 +9,7 @@ fi
 ip link set lo up && ip address add 192.0.2.1/32 dev lo &&
     ip address add 192.0.2.53/32 dev lo || exit 99
 . "$srcdir/tests/lib/cli.sh"
+unset IMGD_LEAKS # so that workers are confined
 # What is missing here but for Landlock, which says again what the rest does.
 missing=$(imgd info | sed -n 's/^Confinement: //p' |
     sed 's/^full$//; s/landlock ([^)]*)//; s/^without [; ]*$//')

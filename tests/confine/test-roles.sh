@@ -4,6 +4,7 @@
 # shellcheck disable=SC2154 # make check sets srcdir and builddir
 . "$srcdir/tests/lib/unshared.sh"
 . "$srcdir/tests/lib/cli.sh"
+unset IMGD_LEAKS # so that workers are confined
 modules=$builddir/tests/confine/.libs
 # What is missing here but for Landlock, which says again what the rest does.
 missing=$(imgd info | sed -n 's/^Confinement: //p' |

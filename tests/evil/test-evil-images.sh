@@ -5,6 +5,7 @@
 # what was said.
 . "$srcdir/tests/lib/unshared.sh"
 . "$srcdir/tests/lib/cli.sh"
+unset IMGD_LEAKS # so that workers are confined
 . "$srcdir/tests/lib/daemon.sh"
 evil=$srcdir/tests/evil
 

@@ -2,6 +2,7 @@
 # Recipes that lie in a store: whoever needs the tar is told, with one line, and
 # nothing outside of the layer is read; fsck finds each.
 . "$srcdir/tests/lib/cli.sh"
+unset IMGD_LEAKS # so that workers are confined
 evil=$srcdir/tests/evil
 mkdir "$dir/tree" "$dir/tree/dir"
 head -c 100 /dev/zero >"$dir/tree/file"

@@ -2,6 +2,7 @@
 # Workers and clients that say what they should not: the pull fails with one
 # line, and the engine goes on with all that it had.
 . "$srcdir/tests/lib/cli.sh"
+unset IMGD_LEAKS # so that workers are confined
 . "$srcdir/tests/lib/daemon.sh"
 evil=$srcdir/tests/evil
 

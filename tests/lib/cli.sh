@@ -49,10 +49,13 @@ configure() {
 configure
 unset IMGD_DEBUG DOCKER_CONFIG
 # An engine has no standard error: sanitizers write here, and cli_end looks.
-ASAN_OPTIONS=log_path=$dir/sanitizer
-UBSAN_OPTIONS=log_path=$dir/sanitizer:print_stacktrace=1
-TSAN_OPTIONS=log_path=$dir/sanitizer
-export ASAN_OPTIONS UBSAN_OPTIONS TSAN_OPTIONS
+mkdir "$dir/sanitizer"
+ASAN_OPTIONS=log_path=$dir/sanitizer/said
+UBSAN_OPTIONS=log_path=$dir/sanitizer/said:print_stacktrace=1
+TSAN_OPTIONS=log_path=$dir/sanitizer/said
+# Workers are looked at, too, where the build can (core/leave.h).
+IMGD_LEAKS=1
+export ASAN_OPTIONS UBSAN_OPTIONS TSAN_OPTIONS IMGD_LEAKS
 HOME=$dir
 PYTHONDONTWRITEBYTECODE=1
 export HOME PYTHONDONTWRITEBYTECODE
@@ -198,7 +201,7 @@ cli_end() {
 	sed 's/^/# /' "$dir/leaks"
 	# A process that a test kills may be looking for leaks just then: that it
 	# cannot is no report.
-	cat "$dir"/sanitizer* 2>/dev/null |
+	cat "$dir"/sanitizer/* 2>/dev/null |
 	    grep -v 'Unable to get registers from thread' >"$dir/reports"
 	[ ! -s "$dir/reports" ]
 	result $? "no sanitizer has anything to say"
