@@ -1,6 +1,7 @@
 #include "config.h"
 
 #include <assert.h>
+#include <dirent.h>
 #include <errno.h>
 #include <pthread.h>
 #include <stdarg.h>
@@ -297,23 +298,50 @@ driver_probe(const char *name, const struct driver_open_params *params,
 	return r;
 }
 
+/* Whether the driver has worked in this directory before. */
+static bool
+is_used(const char *home)
+{
+	cleanup_closedir DIR *dir = opendir(home);
+	const struct dirent *de;
+
+	while (dir != NULL && (de = readdir(dir)) != NULL)
+		if (de->d_name[0] != '.')
+			return true;
+	return false;
+}
+
+/* A probe writes, which a full disk does not let it.  Where the driver has worked
+ * before it goes on without: one removes images to make room. */
+static bool
+may_go_unprobed(int r, bool was_used)
+{
+	return was_used &&
+	    (r == -ENOSPC || r == -EDQUOT || r == -EROFS || r == -EIO);
+}
+
 int
 driver_open(const char *name, const struct driver_open_params *params,
     struct driver **ret, struct imgd_error **err)
 {
 	cleanup(driver_freep) struct driver *d = NULL;
 	const struct imgd_driver *t;
+	cleanup_error struct imgd_error *why = NULL;
+	bool was_used;
 	int r;
 
 	r = prepare(name, params, &d, err);
 	if (r < 0)
 		return r;
 	t = &d->info.table;
-	r = probe_apart(t, &d->env, err);
-	r = finish(d, "probe", NULL, r, err);
-	if (r < 0) {
+	was_used = is_used(d->home);
+	r = probe_apart(t, &d->env, &why);
+	r = finish(d, "probe", NULL, r, &why);
+	if (r < 0 && may_go_unprobed(r, was_used)) {
+		log_warn("%s; it has worked here before", imgd_error_msg(why));
+	} else if (r < 0) {
 		(void)rmdir(d->home);
-		return r;
+		return imgd_error_set(err, -r, "%s", imgd_error_msg(why));
 	}
 	r = finish(d, "open", NULL, t->open(&d->env, &d->h, err), err);
 	if (r < 0)

@@ -505,6 +505,7 @@ finish(struct engine *e)
 	close_fd(&e->wake_fd);
 	close_fd(&e->signal_fd);
 	(void)pthread_mutex_destroy(&e->mutex);
+	(void)pthread_mutex_destroy(&e->umount_mutex);
 	(void)pthread_mutex_destroy(&e->plan_mutex);
 	(void)pthread_mutex_destroy(&e->spawner_mutex);
 	(void)pthread_cond_destroy(&e->changed);
@@ -535,6 +536,7 @@ engine_run(const struct engine_options *o, struct imgd_error **err)
 
 	(void)pthread_mutex_init(&e.mutex, NULL);
 	(void)pthread_mutex_init(&e.plan_mutex, NULL);
+	(void)pthread_mutex_init(&e.umount_mutex, NULL);
 	(void)pthread_mutex_init(&e.spawner_mutex, NULL);
 	(void)pthread_cond_init(&e.changed, NULL);
 	r = start(&e, err);

@@ -89,6 +89,8 @@ struct engine {
 	/* Held from "this layer is there" to the row that says a pull relies
 	 * on it, and while rows are made to die. */
 	pthread_mutex_t plan_mutex;
+	/* Held while a mount is undone; plan_mutex inside it. */
+	pthread_mutex_t umount_mutex;
 
 	pthread_mutex_t spawner_mutex;
 	int spawner_sock; /* -EBADF: none runs */

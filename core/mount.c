@@ -588,6 +588,8 @@ mount_undo(struct engine *e, const char *typed, struct imgd_error **err)
 	struct mount_search s = { .n_found = 0 };
 	int r;
 
+	/* Two that undo the same one would both give it back to the driver. */
+	pthread_mutex_lock(&e->umount_mutex);
 	r = find_mount(e, typed, &s, err);
 	if (r >= 0)
 		r = undo_mount(e, &s.row, err);
@@ -597,6 +599,7 @@ mount_undo(struct engine *e, const char *typed, struct imgd_error **err)
 		r = tagstore_mount_gone(e->store->tags, s.row.target, err);
 		pthread_mutex_unlock(&e->plan_mutex);
 	}
+	pthread_mutex_unlock(&e->umount_mutex);
 	if (r >= 0)
 		event(e, "unmount", s.row.kind, s.row.image, s.row.key,
 		    s.row.reference, s.row.driver, s.row.target);

@@ -16,6 +16,13 @@
 #include "lib/layer-dirs.h"
 #include "lib/strbuf.h"
 
+bool
+layer_probe_will_pass(int r)
+{
+	return r == -ENOSPC || r == -EDQUOT || r == -EIO || r == -ENOMEM ||
+	    r == -EROFS || r == -EMFILE || r == -ENFILE;
+}
+
 static const char *const state_names[] = {
 	[IMGD_STATE_STAGED] = "staged",
 	[IMGD_STATE_SEALED] = "sealed",

@@ -30,6 +30,10 @@
 /* Names in the home that a probe uses; open deletes what a killed one left. */
 #define LAYER_PROBE_PREFIX "probe-"
 
+/* Whether r, a -errno, tells of a full or broken disk, or the like: no reason to choose
+ * another driver, as a probe's -EOPNOTSUPP is. */
+bool layer_probe_will_pass(int r);
+
 struct layer_dirs {
 	int layers_fd; /* -EBADF: read-only, and nothing is there yet */
 	int tmp_fd;    /* likewise */

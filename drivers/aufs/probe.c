@@ -122,7 +122,8 @@ use_trial(const struct trial *t, struct imgd_error **err)
 		return imgd_error_set(err, EOPNOTSUPP,
 		    "aufs's whiteouts do not hide what is below them");
 	if (unlinkat(t->fd, "mnt/file", 0) < 0)
-		return imgd_error_set(err, EOPNOTSUPP,
+		return imgd_error_set(err,
+		    layer_probe_will_pass(-errno) ? errno : EOPNOTSUPP,
 		    "delete in a stack of branches: %s", strerror(errno));
 	if (fstatat(t->fd, "diff/upper/.wh.file", &st,
 		AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode))
@@ -132,14 +133,6 @@ use_trial(const struct trial *t, struct imgd_error **err)
 		return 0;
 	return imgd_error_set(err, EOPNOTSUPP,
 	    "a deletion leaves no whiteout");
-}
-
-/* A full or broken disk is no reason to choose another driver. */
-static bool
-is_passing(int r)
-{
-	return r == -ENOSPC || r == -EDQUOT || r == -EIO || r == -ENOMEM ||
-	    r == -EROFS || r == -EMFILE || r == -ENFILE;
 }
 
 /* What a probe ends with: why becomes its message. */
@@ -152,7 +145,7 @@ probe_result(int home_fd, int r, struct imgd_error *why,
 
 	if (r >= 0)
 		return 0;
-	if (is_passing(r))
+	if (layer_probe_will_pass(r))
 		return imgd_error_set(err, -r, "aufs: probe: %s",
 		    imgd_error_msg(why));
 	(void)fs_type_name(home_fd, buf, &type, NULL);

@@ -56,7 +56,8 @@ overlay_has_d_type(int dir_fd, struct imgd_error **err)
 static int
 unsupported(const char *what, int e, struct imgd_error **err)
 {
-	return imgd_error_set(err, EOPNOTSUPP, "%s: %s", what, strerror(e));
+	return imgd_error_set(err, layer_probe_will_pass(-e) ? e : EOPNOTSUPP,
+	    "%s: %s", what, strerror(e));
 }
 
 /* a/file, a/dir/old and b/file below the mount's lower directories; the upper
@@ -168,9 +169,7 @@ overlay_probe(const struct mount_ops *ops, int home_fd,
 	if (r == 0)
 		return removed;
 	(void)fs_type_name(home_fd, buf, &type, NULL);
-	/* A full or broken disk is no reason to choose another driver. */
-	if (r == -ENOSPC || r == -EDQUOT || r == -EIO || r == -ENOMEM ||
-	    r == -EROFS || r == -EMFILE || r == -ENFILE)
+	if (layer_probe_will_pass(r))
 		return imgd_error_set(err, -r, "overlay: probe: %s",
 		    imgd_error_msg(why));
 	return imgd_error_set(err, EOPNOTSUPP,

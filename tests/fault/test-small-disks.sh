@@ -91,7 +91,7 @@ on_disk() { # DRIVER FILESYSTEM KIB INODES
 
 sizes=$(scale "0 64 300 5000 19000 25000 34000" \
     "0 $(seq -s ' ' 16 16 400) $(seq -s ' ' 500 500 60000)")
-inodes=$(scale "1 2 5 9 17 40 90 150" "$(seq -s ' ' 1 180)")
+inodes=$(scale "1 2 5 9 17 40 90 150 165 172" "$(seq -s ' ' 1 180)")
 for driver in $drivers; do
 	for size in $sizes; do
 		on_disk "$driver" tmpfs "$size" -
