@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include "core/inner-source.h"
 #include "core/layer-order.h"
@@ -34,6 +35,15 @@ inner_source_send(struct inner_source *s, struct message *m,
 	r = message_send(s->sock, m, err);
 	pthread_mutex_unlock(&s->send_mutex);
 	return r;
+}
+
+/* Of what the pull waits for: if that cannot be sent, it sees the end of the
+ * stream instead. */
+static void
+send_awaited(struct inner_source *s, struct message *m)
+{
+	if (inner_source_send(s, m, NULL) < 0)
+		(void)shutdown(s->sock, SHUT_WR);
 }
 
 int
@@ -76,7 +86,7 @@ pass_layer(void *arg)
 		message_put_u64(&m, bytes);
 		message_put_u64(&m, bytes);
 	}
-	(void)inner_source_send(s, &m, NULL);
+	send_awaited(s, &m);
 	close_fd(&g->out_fd);
 	return NULL;
 }
@@ -158,7 +168,7 @@ source_thread(void *arg)
 	if (r < 0) {
 		message_init(&m, PULLER_FAILED);
 		message_put_error(&m, err);
-		(void)inner_source_send(s, &m, NULL);
+		send_awaited(s, &m);
 	}
 	/* A pull that is given up kills its unpackers, so no packer blocks. */
 	for (; all != NULL; all = next) {

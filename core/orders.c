@@ -93,7 +93,7 @@ layer_thread(void *arg)
 		message_put_u64(&m, counts.blob_bytes);
 		message_put_u64(&m, counts.tar_bytes);
 	}
-	(void)teller_send(&all->teller, &m, NULL);
+	teller_send_awaited(&all->teller, &m);
 	/* Closed after the word: an end of file alone means nothing. */
 	close_fd(&o->out_fd);
 	free(o);

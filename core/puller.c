@@ -190,7 +190,7 @@ run_fetch(void *ctx, struct work_item *item)
 		message_put_u64(&m, t.stats.blob_bytes);
 		message_put_u64(&m, t.stats.tar_bytes);
 	}
-	(void)tell(p, &m, NULL);
+	teller_send_awaited(&p->teller, &m);
 	/* Closed after the word: an end of file alone means nothing. */
 	fetch_free(f);
 }

@@ -352,6 +352,7 @@ serve(void *ctx, struct work_item *item)
 {
 	cleanup_error struct imgd_error *err = NULL;
 	struct work *w = (struct work *)item;
+	struct pusher *p = ctx;
 	struct message m;
 
 	if (obey(w, &w->order, &err) < 0) {
@@ -361,7 +362,7 @@ serve(void *ctx, struct work_item *item)
 		if (w->layer != PUSHER_NO_LAYER)
 			message_put_u32(&m, w->layer);
 		message_put_error(&m, err);
-		(void)tell(ctx, &m, NULL);
+		teller_send_awaited(&p->teller, &m);
 	}
 	work_free(w);
 }

@@ -3,6 +3,7 @@
 #define CORE_TELLER_H
 
 #include <pthread.h>
+#include <sys/socket.h>
 
 #include "lib/message.h"
 
@@ -28,6 +29,15 @@ teller_send(struct teller *t, struct message *m, struct imgd_error **err)
 	r = message_send(t->sock, m, err);
 	pthread_mutex_unlock(&t->mutex);
 	return r;
+}
+
+/* Send a message that the other side waits for: if that cannot be, it sees the
+ * end of the stream instead. */
+static inline void
+teller_send_awaited(struct teller *t, struct message *m)
+{
+	if (teller_send(t, m, NULL) < 0)
+		(void)shutdown(t->sock, SHUT_WR);
 }
 
 #endif
