@@ -399,6 +399,8 @@ deep_step(struct chain *c, unsigned int i)
 
 	(void)snprintf(text, sizeof(text), "%u", i);
 	put_file(c->new_fd, "bottom", text);
+	/* Of the same size, by a clock that may not have moved. */
+	set_mtime(c->new_fd, "bottom", 1000000000 + i, 0);
 	(void)snprintf(name, sizeof(name), "files/layer-%u", i);
 	put_file(c->new_fd, name, text);
 	remove_tree(c->new_fd, "replaced");
