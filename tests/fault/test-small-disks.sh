@@ -147,8 +147,11 @@ dies_after() { # DRIVER MS
 	cat "$dir/said-badly"
 	said_well || return
 	umount "$root" || return
-	e2fsck -p "$dir/disk" >"$dir/e2fsck"
-	[ $? -le 1 ] && again && is_sound || return
+	e2fsck -p "$dir/disk" >"$dir/e2fsck" || [ $? -eq 1 ] || {
+		cat "$dir/e2fsck"
+		return 1
+	}
+	again && is_sound || return
 	[ $status -ne 0 ] || has_image || {
 		echo "reported, but lost"
 		return 1

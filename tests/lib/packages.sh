@@ -19,6 +19,9 @@ iproute2 jq kmod libcap2-bin libcmocka-dev libfaketime mandoc openssl
 python3-docker sqlite3 squashfs-tools strace thin-provisioning-tools umoci
 user-mode-linux valgrind xfsprogs"
 
+# What imgd is measured against, and how.
+BENCH_PACKAGES="containerd docker.io e2fsprogs podman skopeo strace umoci"
+
 policy=/usr/sbin/policy-rc.d
 policy_is_ours=
 

@@ -4,14 +4,16 @@
 usage: peak-memory.py PROGRAM COMMAND [ARG…]
 
 Samples, while COMMAND runs, every process whose executable is the file
-PROGRAM and whose HOME is ours (tests beside this one have others), and prints on standard error the peak of the sum of their anonymous
-and shared-memory pages (Pss_Anon + Pss_Shmem) and of their Pss, in kB.
+PROGRAM and whose HOME is ours (tests beside this one have others), and prints
+on standard error the peak of the sum of their anonymous and shared-memory pages
+(Pss_Anon + Pss_Shmem) and of their Pss, in kB.
 """
 import os
 import subprocess
 import sys
 import time
 
+import pss
 
 HOME = b"HOME=" + os.environb[b"HOME"]
 
@@ -30,26 +32,13 @@ def processes(program):
             yield name
 
 
-def sample(pid):
-    sums = {"Pss": 0, "Pss_Anon": 0, "Pss_Shmem": 0}
-    try:
-        with open("/proc/%s/smaps_rollup" % pid) as f:
-            for line in f:
-                key = line.split(":")[0]
-                if key in sums:
-                    sums[key] = int(line.split()[1])
-    except OSError:
-        pass
-    return sums["Pss_Anon"] + sums["Pss_Shmem"], sums["Pss"]
-
-
 def main():
     st = os.stat(sys.argv[1])
     program = (st.st_dev, st.st_ino)
     peak_private = peak_pss = samples = 0
     child = subprocess.Popen(sys.argv[2:])
     while child.poll() is None:
-        both = [sample(pid) for pid in processes(program)]
+        both = [pss.sample(pid) for pid in processes(program)]
         peak_private = max(peak_private, sum(s[0] for s in both))
         peak_pss = max(peak_pss, sum(s[1] for s in both))
         samples += 1
