@@ -496,6 +496,8 @@ driver_flush(struct driver *d, struct imgd_error **err)
 		r = imgd_error_set(err, errno, "syncfs: %s", strerror(errno));
 	else
 		r = 0;
+	if (r >= 0)
+		r = fs_check_alive(d->home_fd, err);
 	release(d, &h);
 	return finish(d, "flush", NULL, r, err);
 }

@@ -8,7 +8,9 @@
 #include "core/engine.h"
 #include "core/job.h"
 #include "core/jobs.h"
+#include "core/store.h"
 #include "lib/cleanup.h"
+#include "lib/fs-at.h"
 #include "lib/log.h"
 
 #define LOG_ENGINE "engine"
@@ -168,6 +170,21 @@ run_handler(struct job *job, struct imgd_error **err)
 	return t->run(job, err);
 }
 
+/* What a job says to have done is on the disk. */
+static int
+run_durably(struct job *job, struct imgd_error **err)
+{
+	struct store *s = job->engine->store;
+	unsigned int n_commits = s->tags != NULL ? tagstore_commits(s->tags) : 0;
+	int r = run_handler(job, err);
+
+	if (r < 0 || s->tags == NULL || tagstore_commits(s->tags) == n_commits)
+		return r;
+	if (fs_check_alive(s->root_fd, err) < 0)
+		return imgd_error_prefix(err, "%s", s->root);
+	return r;
+}
+
 void
 job_run(struct job *job)
 {
@@ -175,7 +192,7 @@ job_run(struct job *job)
 	int r;
 
 	jobs_enter(job);
-	r = run_handler(job, &err);
+	r = run_durably(job, &err);
 	jobs_leave(job);
 	if (r == -ECANCELED && atomic_load(&job->is_cancelled)) {
 		imgd_error_free(err);

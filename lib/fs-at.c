@@ -313,6 +313,27 @@ unescape(char *s)
 }
 
 int
+fs_check_alive(int dir_fd, struct imgd_error **err)
+{
+	cleanup_close int fd = openat(dir_fd, ".",
+	    O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+
+	if (fd >= 0)
+		return 0;
+	switch (errno) {
+	case EIO:
+	case EROFS:
+	case EUCLEAN:
+		return imgd_error_set(err, errno,
+		    "the filesystem takes no changes any more: %s",
+		    strerror(errno));
+	default:
+		/* Full, or without files of that sort. */
+		return 0;
+	}
+}
+
+int
 fs_boot_id(char **ret, struct imgd_error **err)
 {
 	int r = fs_read_file(AT_FDCWD, "/proc/sys/kernel/random/boot_id", 64,

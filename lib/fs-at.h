@@ -44,6 +44,15 @@ int fs_read_file(int dir_fd, const char *name, size_t max, char **ret_data,
 int fs_read_fd(int fd, const char *name, size_t max, char **ret_data,
     size_t *ret_len, struct imgd_error **err);
 
+/*
+ * Whether the filesystem of dir_fd still takes changes; a full one does.
+ * What was synced before is then on the disk: an ext4 that stops at an error
+ * while a sync waits for its journal may drop what was to be written and say that
+ * all is well (fsync and syncfs of Linux 6.18), but begins no change from then
+ * on.  dir_fd must be open for reading.
+ */
+int fs_check_alive(int dir_fd, struct imgd_error **err);
+
 /* Write all of len bytes to fd, retrying short writes and EINTR. */
 int fs_write_all(int fd, const void *data, size_t len,
     struct imgd_error **err);

@@ -186,6 +186,8 @@ sql_end(struct tagstore *ts, int r, struct imgd_error **err)
 	FAIL_POINT("database-committed");
 	if (r < 0)
 		(void)sql_run(ts, NULL, "ROLLBACK", "");
+	else
+		ts->n_commits++;
 	pthread_mutex_unlock(&ts->mutex);
 	return r;
 }

@@ -4,6 +4,7 @@
 
 #include <pthread.h>
 #include <sqlite3.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -23,6 +24,7 @@ struct tagstore {
 	struct sql_cached cache[SQL_CACHE];
 	size_t n_cached;
 	int n_lazy_changes; /* rows written without a sync */
+	atomic_uint n_commits;
 };
 
 /* tagstore_open() for a file of another name. */

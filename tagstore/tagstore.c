@@ -158,6 +158,12 @@ tagstore_open_file(int root_fd, const char *name, bool is_readonly,
 	return 0;
 }
 
+unsigned int
+tagstore_commits(struct tagstore *ts)
+{
+	return ts->n_commits;
+}
+
 int
 tagstore_version(struct tagstore *ts, uint64_t *ret, struct imgd_error **err)
 {

@@ -37,6 +37,9 @@ tagstore_closep(struct tagstore **ts)
 	tagstore_close(*ts);
 }
 
+/* How many transactions this handle has committed. */
+unsigned int tagstore_commits(struct tagstore *ts);
+
 /*
  * A number that is another one after whatever was written, by this handle or
  * by another process; two stores' numbers do not compare.

@@ -146,7 +146,7 @@ dies_after() { # DRIVER MS
 	engine_stop
 	cat "$dir/said-badly"
 	said_well || return
-	umount "$root" || return
+	wait_for umount "$root" || return
 	e2fsck -p "$dir/disk" >"$dir/e2fsck" || [ $? -eq 1 ] || {
 		cat "$dir/e2fsck"
 		return 1
