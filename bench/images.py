@@ -11,7 +11,7 @@ import sys
 import tarfile
 import tempfile
 
-from measures import QUIET, TOP, output, run, wait_until
+from measures import TOP, output, run, wait_until
 
 DISTRIBUTION_KB = 1300 << 10
 
@@ -49,11 +49,13 @@ class Layers:
         self.paths.append(path)
 
     def add_paths(self, paths, seen):
-        """Files of this machine; those in seen are in a layer below."""
+        """Files of this machine; those in seen are in a layer below, but each
+        layer has the directories of its files."""
         path = "%s/%d.tar" % (self.where, len(self.paths))
         with tarfile.open(path, "w") as tar:
             for source in paths:
-                if source in seen:
+                is_dir = os.path.isdir(source) and not os.path.islink(source)
+                if source in seen and not is_dir:
                     continue
                 seen.add(source)
                 tar.inodes = {}  # no hard links: each file is compared
@@ -76,12 +78,15 @@ def shape_small(layers, r):
 
 def package_files(package):
     """Files, links and directories, by the names that they have in the end:
-    /lib may be a link."""
+    /lib may be a link; and the directories that they are in."""
     for path in output("dpkg", "-L", package).splitlines():
         if path in ("", "/.") or not os.path.lexists(path):
             continue
         top = os.path.realpath(os.path.dirname(path))
         yield os.path.join(top, os.path.basename(path))
+        while top != "/":
+            yield top
+            top = os.path.dirname(top)
 
 
 def shape_distribution(layers, r):
@@ -100,8 +105,8 @@ def shape_distribution(layers, r):
             parts[0 if is_base else 1 + n % 5].append(package)
     seen = set()
     for part in parts:
-        layers.add_paths(sorted(path for package in part
-                                for path in package_files(package)), seen)
+        layers.add_paths(sorted({path for package in part
+                                 for path in package_files(package)}), seen)
 
 
 def shape_update(layers, r):

@@ -4,10 +4,9 @@ import shutil
 import signal
 import socket
 import statistics
-import subprocess
 import time
 
-from measures import QUIET, output, run, wait_until
+from measures import output, run, wait_until
 
 N_NOOPS = 5
 
@@ -33,23 +32,24 @@ class Tool:
         self.group = group
         self.top = None
         self.prefix = []  # before each of its commands
+        self.seconds = 0  # what they have taken
 
     def start(self, top):
         self.top = top
 
     def spawn(self, *command):
-        self.daemon = subprocess.Popen(
-            [*self.prefix, *command], preexec_fn=self.group.enter,
-            start_new_session=True, stderr=open(self.top + "/log", "w"),
-            **QUIET)
+        self.daemon = self.group.spawn(
+            *self.prefix, *command, start_new_session=True,
+            stderr=open(self.top + "/log", "w"))
 
     def run(self, *command):
-        run(*self.prefix, *command, preexec_fn=self.group.enter)
+        self.seconds += self.group.run(*self.prefix, *command)
 
     def time_pull(self, name):
-        began = time.monotonic()
+        """Pull it: seconds that its commands took."""
+        before = self.seconds
         self.pull(name)
-        return time.monotonic() - began
+        return self.seconds - before
 
     def at_rest(self, name):
         """Figures of a tool that has the image: of pulling it again, and of the

@@ -130,6 +130,16 @@ release(struct driver *d, struct held *h)
 
 /* ---- errors and the debug line ---- */
 
+/* Whether a driver's message begins with the layer that it was called for. */
+static bool
+names_layer(const char *message, const char *id)
+{
+	static const char word[] = "layer ";
+
+	return strncmp(message, word, strlen(word)) == 0 &&
+	    strncmp(message + strlen(word), id, 12) == 0;
+}
+
 static int
 finish(struct driver *d, const char *op, const char *id, int r,
     struct imgd_error **err)
@@ -143,7 +153,7 @@ finish(struct driver *d, const char *op, const char *id, int r,
 		if (*e == NULL)
 			(void)imgd_error_set(e, -r, "%s failed without a word",
 			    op);
-		if (id != NULL)
+		if (id != NULL && !names_layer(imgd_error_msg(*e), id))
 			(void)imgd_error_prefix(e, "driver %s: layer %.12s",
 			    d->info.table.name, id);
 		else

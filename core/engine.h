@@ -138,6 +138,9 @@ bool engine_is_ending(struct engine *e);
 
 /* Kill and wait for a worker. */
 void worker_end(int *pidfd);
+/* Kill a worker that holds nothing of the store: its end takes milliseconds that
+ * nobody need wait for. */
+void worker_dismiss(int *pidfd);
 /* Wait until a worker is gone; killed after timeout_ms. */
 void worker_wait(int *pidfd, int timeout_ms);
 

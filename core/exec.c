@@ -248,6 +248,26 @@ worker_wait(int *pidfd, int timeout_ms)
 	close_fd(pidfd);
 }
 
+static void
+kill_worker(struct pollfd *p)
+{
+	/* Its socket is closed, so it ends by itself, too. */
+	if (leave_seeks_leaks())
+		(void)poll(p, 1, LEAK_CHECK_MS);
+	(void)syscall(SYS_pidfd_send_signal, p->fd, SIGKILL, NULL, 0);
+}
+
+void
+worker_dismiss(int *pidfd)
+{
+	struct pollfd p = { .fd = *pidfd, .events = POLLIN };
+
+	if (*pidfd < 0)
+		return;
+	kill_worker(&p);
+	close_fd(pidfd);
+}
+
 void
 worker_end(int *pidfd)
 {
@@ -255,10 +275,7 @@ worker_end(int *pidfd)
 
 	if (*pidfd < 0)
 		return;
-	/* Its socket is closed, so it ends by itself, too. */
-	if (leave_seeks_leaks())
-		(void)poll(&p, 1, LEAK_CHECK_MS);
-	(void)syscall(SYS_pidfd_send_signal, *pidfd, SIGKILL, NULL, 0);
+	kill_worker(&p);
 	while (poll(&p, 1, -1) < 0 && errno == EINTR)
 		;
 	close_fd(pidfd);

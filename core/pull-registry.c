@@ -82,6 +82,7 @@ static const struct pull_source registry_source = {
 	.fetched = "Download complete",
 	.done = "Pull complete",
 	.may_be_legacy = true,
+	.is_remote = true,
 	.forget = forget,
 	.resolved = say_pulling,
 	.start = start_puller,

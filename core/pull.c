@@ -55,7 +55,10 @@ void
 pull_end_source(struct pull *p)
 {
 	close_fd(&p->source_sock);
-	worker_end(&p->source_pidfd);
+	if (p->source->is_remote && p->n_layers == 0)
+		worker_dismiss(&p->source_pidfd);
+	else
+		worker_end(&p->source_pidfd);
 	if (p->source->end != NULL)
 		p->source->end(p);
 }

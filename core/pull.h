@@ -116,6 +116,7 @@ struct pull_source {
 	 * driver. */
 	bool is_copy;
 	bool keeps_names; /* names that are there stay what they are */
+	bool is_remote; /* it holds nothing of the store before its layers */
 
 	/* Ask anew, as if the name had never meant anything; NULL: it is never
 	 * told what the name meant. */

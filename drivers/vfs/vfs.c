@@ -154,8 +154,6 @@ make_layer(struct vfs *v, const char *id, const char *parent, uint32_t state,
 	if (r == 0 && parent != NULL)
 		r = copy_parent(v, layer_fd, root_fd, parent, err);
 	FAIL_POINT("vfs-filled");
-	if (r < 0)
-		(void)imgd_error_prefix(err, "layer %.12s", id);
 	if (r == 0)
 		r = layer_dirs_commit(&v->layers, id, err);
 	if (r < 0)
