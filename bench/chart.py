@@ -6,6 +6,7 @@ usage: chart.py JSON >SVG
 """
 import json
 import sys
+import textwrap
 from xml.sax.saxutils import escape
 
 FIGURES = (("cpu", "CPU seconds"), ("durable", "seconds until on the disk"))
@@ -53,7 +54,7 @@ def caption(report):
     return ["%s, %d CPUs, Linux %s, %s; medians of %d rounds. The line is "
             "bench/serial.c, the floor." % (m["cpu"], m["cpus"], m["kernel"],
                                             m["date"], report["rounds"]),
-            "; ".join(report["versions"])]
+            *textwrap.wrap("; ".join(report["versions"]), 125)]
 
 
 def draw(report):

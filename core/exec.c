@@ -249,34 +249,29 @@ worker_wait(int *pidfd, int timeout_ms)
 }
 
 static void
-kill_worker(struct pollfd *p)
+kill_worker(int *pidfd, bool waits)
 {
+	struct pollfd p = { .fd = *pidfd, .events = POLLIN };
+
+	if (*pidfd < 0)
+		return;
 	/* Its socket is closed, so it ends by itself, too. */
 	if (leave_seeks_leaks())
-		(void)poll(p, 1, LEAK_CHECK_MS);
-	(void)syscall(SYS_pidfd_send_signal, p->fd, SIGKILL, NULL, 0);
+		(void)poll(&p, 1, LEAK_CHECK_MS);
+	(void)syscall(SYS_pidfd_send_signal, *pidfd, SIGKILL, NULL, 0);
+	while (waits && poll(&p, 1, -1) < 0 && errno == EINTR)
+		;
+	close_fd(pidfd);
 }
 
 void
 worker_dismiss(int *pidfd)
 {
-	struct pollfd p = { .fd = *pidfd, .events = POLLIN };
-
-	if (*pidfd < 0)
-		return;
-	kill_worker(&p);
-	close_fd(pidfd);
+	kill_worker(pidfd, /* waits= */ false);
 }
 
 void
 worker_end(int *pidfd)
 {
-	struct pollfd p = { .fd = *pidfd, .events = POLLIN };
-
-	if (*pidfd < 0)
-		return;
-	kill_worker(&p);
-	while (poll(&p, 1, -1) < 0 && errno == EINTR)
-		;
-	close_fd(pidfd);
+	kill_worker(pidfd, /* waits= */ true);
 }
