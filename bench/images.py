@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+import urllib.request
 
 from measures import TOP, output, run, wait_until
 
@@ -122,41 +123,45 @@ def shape_thin(layers, r):
                     for i in range(20)])
 
 
+class Shape:
+    """What is pulled, and how."""
+
+    def __init__(self, about, fill, compression="gzip", n_pulls=1,
+                 has_before=False):
+        self.about = about
+        self.fill = fill  # makes the layers
+        self.compression = compression
+        self.n_pulls = n_pulls  # of the same image at once
+        self.has_before = has_before  # all layers but the last are there
+
+
 SHAPES = {
-    "big": ("one layer of 400 MB", shape_big),
-    "small": ("30000 small files in one layer", shape_small),
-    "thin": ("50 layers of 20 files", shape_thin),
-    "distribution": ("a distribution and what runs on it, 6 layers",
-                     shape_distribution),
-    "update": ("10 layers, 9 of them there before", shape_update),
+    "big": Shape("one layer of 400 MB", shape_big),
+    "small": Shape("30000 small files in one layer", shape_small),
+    "thin": Shape("50 layers of 20 files", shape_thin),
+    "distribution": Shape("a distribution and what runs on it, 6 layers",
+                          shape_distribution),
+    "update": Shape("10 layers, 9 of them there before", shape_update,
+                    has_before=True),
+    "zstd": Shape("30000 small files in one layer of zstd", shape_small,
+                  compression="zstd"),
+    "crowd": Shape("50 layers of 20 files, pulled ten times at once",
+                   shape_thin, n_pulls=10),
 }
 
 
-def before(shape):
+def before(name):
     """The image that a tool has already; None: none."""
-    return "update-before" if shape == "update" else None
-
-
-def blob_bytes(layout, tag):
-    """What the layers of an image take, as they are sent."""
-    def blob(digest):
-        with open(layout + "/blobs/" + digest.replace(":", "/")) as f:
-            return json.load(f)
-    with open(layout + "/index.json") as f:
-        manifests = json.load(f)["manifests"]
-    key = "org.opencontainers.image.ref.name"
-    manifest = next(m for m in manifests if m["annotations"][key] == tag)
-    return sum(d["size"] for d in blob(manifest["digest"])["layers"])
+    return name + "-before" if SHAPES[name].has_before else None
 
 
 def make_image(work, name):
     where = tempfile.mkdtemp(dir=work)
     layers = Layers(where)
-    SHAPES[name][1](layers, random.Random(name))
+    SHAPES[name].fill(layers, random.Random(name))
     make = [sys.executable, TOP + "/tests/lib/make-oci.py", work + "/oci"]
     run(*make, name, *layers.paths)
-    # What is there before its pull is measured.
-    if name == "update":
+    if before(name) is not None:
         run(*make, before(name), *layers.paths[:-1])
     shutil.rmtree(where)
     return layers.tree
@@ -188,10 +193,18 @@ class Registry:
         with open(self.log) as f:
             return sum(1 for line in f if " HTTP/1." in line)
 
-    def push(self, layout, name):
+    def push(self, layout, name, compression):
         run("skopeo", "--insecure-policy", "copy", "--quiet",
-            "--dest-tls-verify=false", "oci:%s:%s" % (layout, name),
-            "docker://" + self.name(name))
+            "--dest-tls-verify=false", "--dest-compress-format", compression,
+            "oci:%s:%s" % (layout, name), "docker://" + self.name(name))
+
+    def layer_bytes(self, name):
+        """What the layers of an image take, as they are sent."""
+        url = "http://127.0.0.1:%d/v2/bench/%s/manifests/1" % (self.port, name)
+        request = urllib.request.Request(url, headers={
+            "Accept": "application/vnd.oci.image.manifest.v1+json"})
+        with urllib.request.urlopen(request) as answer:
+            return sum(d["size"] for d in json.load(answer)["layers"])
 
     def name(self, image):
         return "127.0.0.1:%d/bench/%s:1" % (self.port, image)

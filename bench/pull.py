@@ -92,7 +92,7 @@ class Bench:
         def measure(disk, name):
             used, written = disk.used(), disk.written()
             cpu = self.group.seconds()
-            wall = tool.time_pull(name)
+            wall = tool.time_pulls(name, images.SHAPES[shape].n_pulls)
             began = time.monotonic()
             disk.sync()
             figures = {"wall": wall,
@@ -110,7 +110,7 @@ class Bench:
             received = measures.loopback_bytes()
             requests = self.registry.requests()
             with measures.Peak(self.group) as peak:
-                tool.pull(name)
+                tool.time_pulls(name, images.SHAPES[shape].n_pulls)
             return {"private": peak.private, "pss": peak.pss,
                     "received": measures.loopback_bytes() - received,
                     "requests": self.registry.requests() - requests,
@@ -135,7 +135,8 @@ class Bench:
     def shape(self, shape):
         tree = images.make_image(self.work, shape)
         for image in filter(None, (images.before(shape), shape)):
-            self.registry.push(self.work + "/oci", image)
+            self.registry.push(self.work + "/oci", image,
+                               images.SHAPES[shape].compression)
         left = tools.all_tools(self.options, self.group)
         results = {tool.name: {"rounds": []} for tool in left}
         for n in range(self.options.rounds):
@@ -154,8 +155,8 @@ class Bench:
             result.update({key: statistics.median(r[key]
                                                   for r in result["rounds"])
                            for key in result["rounds"][0]})
-        return {"about": images.SHAPES[shape][0],
-                "bytes": images.blob_bytes(self.work + "/oci", shape),
+        return {"about": images.SHAPES[shape].about,
+                "bytes": self.registry.layer_bytes(shape),
                 "tools": results}
 
 

@@ -1,4 +1,5 @@
 """The tools that are compared, each with a way to pull."""
+import concurrent.futures
 import os
 import shutil
 import signal
@@ -50,6 +51,16 @@ class Tool:
         before = self.seconds
         self.pull(name)
         return self.seconds - before
+
+    def time_pulls(self, name, n):
+        """Pull it n times at once: seconds until the last has ended, with the
+        ways into the group if there are several."""
+        if n == 1:
+            return self.time_pull(name)
+        began = time.monotonic()
+        with concurrent.futures.ThreadPoolExecutor(n) as pool:
+            list(pool.map(self.pull, [name] * n))
+        return time.monotonic() - began
 
     def at_rest(self, name):
         """Figures of a tool that has the image: of pulling it again, and of the
